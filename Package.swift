@@ -1,0 +1,95 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+/// Settings that every Swift target of this package compiles with.
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+/// As `strict`, in the rooms where no pointer has any business.
+let strictAndSafe: [SwiftSetting] = strict + [.strictMemorySafety()]
+
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "DejaVu",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "DejaVu", targets: ["DejaVu"]),
+    .executable(name: "dejavu", targets: ["DejaVuCLI"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    .target(name: "CDejaVuKernels", cSettings: [.define("NDEBUG")]),
+    .target(name: "DejaVuJSON", swiftSettings: strictAndSafe),
+    .target(name: "DejaVuCore", swiftSettings: strict),
+    .target(name: "DejaVuTokenizers", dependencies: ["DejaVuJSON"], swiftSettings: strictAndSafe),
+    .target(
+      name: "DejaVuFormats", dependencies: ["DejaVuCore", "DejaVuJSON"], swiftSettings: strict),
+    .target(name: "DejaVuReference", dependencies: ["DejaVuCore"], swiftSettings: strict),
+    .target(
+      name: "DejaVuCPU", dependencies: ["DejaVuCore", "CDejaVuKernels"], swiftSettings: strict),
+    .target(
+      name: "DejaVuModels", dependencies: ["DejaVuCore", "DejaVuFormats"], swiftSettings: strict),
+    .target(
+      name: "DejaVu",
+      dependencies: [
+        "DejaVuCore", "DejaVuTokenizers", "DejaVuFormats", "DejaVuReference", "DejaVuCPU",
+        "DejaVuModels", logging,
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "DejaVuEvaluation",
+      dependencies: [
+        "DejaVu", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "DejaVuCLI",
+      dependencies: [
+        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuFormats", "DejaVuTokenizers",
+        "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "DejaVuTestSupport",
+      dependencies: [
+        "DejaVu", "DejaVuCore", "DejaVuReference", "DejaVuCPU", "DejaVuModels", "DejaVuFormats",
+      ],
+      path: "Tests/DejaVuTestSupport", swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuJSONTests", dependencies: ["DejaVuJSON"], swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuTokenizersTests", dependencies: ["DejaVuTokenizers", "DejaVuJSON"],
+      resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuFormatsTests", dependencies: ["DejaVuFormats", "DejaVuCore", "DejaVuJSON"],
+      resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuBackendTests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVuCore", "DejaVuReference", "DejaVuCPU", "DejaVuModels",
+        "CDejaVuKernels",
+      ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuModelsTests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVu", "DejaVuCore", "DejaVuModels", "DejaVuFormats",
+        "DejaVuTokenizers", "DejaVuEvaluation",
+      ],
+      resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuCLITests", dependencies: ["DejaVuTestSupport"],
+      resources: [.copy("Snapshots")], swiftSettings: strict),
+  ]
+)
