@@ -1,0 +1,3 @@
+// placeholder
+void dejavu_placeholder(void);
+void dejavu_placeholder(void) {}

@@ -1,0 +1,65 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// A regular file mapped read-only for as long as this object lives.
+///
+/// The mapping is private and never written. A file that another process truncates while it is
+/// mapped ends the process on the next touch of a lost page (SIGBUS); replacing the file by rename
+/// or deleting it is harmless.
+public final class MappedFile: @unchecked Sendable {
+  // Safe to share: the pages are read-only and the fields are constants.
+  public let path: String
+  public let bytes: UnsafeRawBufferPointer
+
+  /// Maps `path`.
+  ///
+  /// - Throws: ``CheckpointError/unreadable(path:reason:)`` when `path` is not a readable regular
+  ///   file; a FIFO or device is refused without blocking.
+  public init(path: String) throws(CheckpointError) {
+    self.path = path
+    let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw .unreadable(path: path, reason: String(cString: strerror(errno)))
+    }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+      throw .unreadable(path: path, reason: String(cString: strerror(errno)))
+    }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw .unreadable(path: path, reason: "it is not a regular file")
+    }
+    guard status.st_size > 0 else {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    let count = Int(status.st_size)
+    guard let base = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED
+    else {
+      throw .unreadable(path: path, reason: String(cString: strerror(errno)))
+    }
+    bytes = UnsafeRawBufferPointer(start: base, count: count)
+  }
+
+  deinit {
+    if let base = bytes.baseAddress {
+      munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
+    }
+  }
+
+  /// Gives the pages that lie wholly inside `range` back to the system; they are read again from
+  /// the file when next touched. Keeps resident memory at one copy of the weights while packing.
+  public func discard(_ range: Range<Int>) {
+    guard let base = bytes.baseAddress else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let start = (range.lowerBound + page - 1) / page * page
+    let end = range.upperBound / page * page
+    guard start < end else { return }
+    madvise(UnsafeMutableRawPointer(mutating: base + start), end - start, MADV_DONTNEED)
+  }
+}

@@ -1,0 +1,33 @@
+public import DejaVuCore
+
+/// One tensor of a checkpoint: what it is and where its bytes lie.
+///
+/// - Invariant: `offset + product(shape) · elementSize` lies within the file, whichever reader
+///   made the entry; elements are contiguous in row-major order.
+public struct TensorEntry: Sendable {
+  public let name: String
+  /// Nil for a type that weights cannot have (integers, 8-bit floats); such tensors are listed
+  /// and never read as weights.
+  public let dtype: DType?
+  /// The file's own word for the element type, for messages.
+  public let storedType: String
+  public let shape: [Int]
+  public let file: MappedFile
+  /// Bytes of the file that the tensor covers.
+  public let range: Range<Int>
+
+  public init(
+    name: String, dtype: DType?, storedType: String, shape: [Int], file: MappedFile,
+    range: Range<Int>
+  ) {
+    self.name = name
+    self.dtype = dtype
+    self.storedType = storedType
+    self.shape = shape
+    self.file = file
+    self.range = range
+  }
+
+  /// The tensor's bytes, in place.
+  public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[range]) }
+}

@@ -1,0 +1,53 @@
+import DejaVuCore
+
+/// What a weight is for, in the engine's own words.
+public enum WeightRole: Hashable, Sendable {
+  case tokenEmbedding, positionEmbedding, projectIn, projectOut, head
+  case embeddingNorm(NormPart), finalNorm(NormPart)
+  case layer(Int, LayerRole)
+
+  public enum NormPart: Hashable, Sendable { case weight, bias }
+  public enum LayerRole: Hashable, Sendable {
+    case attentionNorm(NormPart), mlpNorm(NormPart)
+    /// `[H·h, D]`, `[K·h, D]`, `[K·h, D]`: one row per lane of a head.
+    case query, key, value
+    /// `[H·h, D]`: one row per lane of a head, so transposed against Hugging Face's `[D, H·h]`.
+    case output
+    /// `[F, D]`; `down` is transposed against Hugging Face's `[D, F]`.
+    case gate, up, down
+    case queryBias, keyBias, valueBias, outputBias, gateBias, upBias, downBias
+  }
+}
+
+/// How the rows of one of our matrices lie inside a stored tensor.
+///
+/// Element (r, c) is at `offset + (r / blockRows) · blockStride + (r % blockRows) · rowStride
+/// + c · columnStride`, all in elements. That covers plain matrices, transposed ones (GPT-2) and
+/// query, key and value rows interleaved by head (GPT-NeoX, BLOOM).
+public struct TensorView: Hashable, Sendable {
+  public let tensor: String
+  /// The whole stored tensor's shape, checked before anything is copied.
+  public let storedShape: [Int]
+  public let rows: Int
+  public let columns: Int
+  public let offset: Int
+  public let blockRows: Int
+  public let blockStride: Int
+  public let rowStride: Int
+  public let columnStride: Int
+
+  public init(
+    tensor: String, storedShape: [Int], rows: Int, columns: Int, offset: Int = 0,
+    blockRows: Int? = nil, blockStride: Int = 0, rowStride: Int, columnStride: Int = 1
+  ) {
+    self.tensor = tensor
+    self.storedShape = storedShape
+    self.rows = rows
+    self.columns = columns
+    self.offset = offset
+    self.blockRows = blockRows ?? max(rows, 1)
+    self.blockStride = blockStride
+    self.rowStride = rowStride
+    self.columnStride = columnStride
+  }
+}
