@@ -1,1 +1,134 @@
+// CPU kernels of DejaVu and the thread team that runs them.
+//
+// Dims, here and in every kernel: d width of a row in elements, a multiple of 32 (rows and vectors
+// are padded with zeros); h width of a head, padded to a multiple of 16; T tokens; S positions.
+// Strides of weights are in bytes, strides of float vectors in floats.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
 
+#if defined(__clang__)
+#pragma clang assume_nonnull begin
+#endif
+
+enum { DEJAVU_F32 = 0, DEJAVU_F16 = 1, DEJAVU_BF16 = 2, DEJAVU_DTYPES = 3 };
+enum { DEJAVU_RELU = 0, DEJAVU_GELU = 1, DEJAVU_GELU_TANH = 2, DEJAVU_SILU = 3 };
+enum { DEJAVU_SCALAR = 0, DEJAVU_NEON = 1, DEJAVU_AVX2 = 2, DEJAVU_AVX512 = 3, DEJAVU_ISAS = 4 };
+
+/// What one share of an MLP block computes: for each neuron dot, bias, activation, axpy.
+typedef struct {
+  /// [F][rows per neuron][row_stride bytes]: up, down; or gate, up, down.
+  const void *bundle;
+  size_t row_stride;
+  size_t d;
+  const float *x;
+  const float *_Nullable up_bias;
+  const float *_Nullable gate_bias;
+  /// Neurons to compute, ascending; NULL means neuron i is row i.
+  const int32_t *_Nullable list;
+  int32_t gated;
+  int32_t activation;
+  /// Non-zero: a neuron whose |activation| is at most `threshold` does not read its down row.
+  int32_t skips;
+  float threshold;
+  /// Non-zero: rows are scattered, so rows ahead in the list are prefetched into L2.
+  int32_t scattered;
+  /// Non-zero: the down row is prefetched with the up row, not once the activation is known.
+  int32_t prefetches_down;
+} dejavu_mlp_job;
+
+/// One matrix product C[t, n] (+)= Σ_k A[t, k] · B, with A packed beforehand.
+typedef struct {
+  const void *packed_a;
+  size_t tokens, k;
+  /// by_rows: B[n][k] (a weight row per output); else B[k][n] (a weight row per input).
+  const void *b;
+  size_t b_stride;
+  int32_t by_rows;
+  int32_t accumulates;
+  float *c;
+  size_t c_stride;
+} dejavu_gemm_job;
+
+/// Kernels over weights or cache entries of one stored type.
+typedef struct {
+  /// y[t · y_stride + r] = Σ_d w[r, d] · x[t, d]   for r < rows, t < tokens
+  /// The order of each sum depends on d alone, so a token's result does not depend on its company.
+  void (*dot_rows)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
+                   const float *x, size_t x_stride, size_t tokens, size_t d);
+  /// acc[d] += Σ_r a[r] · w[r, d], summed in ascending r.
+  void (*axpy_rows)(float *acc, const void *w, size_t w_stride, const float *a, size_t rows,
+                    size_t d);
+  /// acc[d] += Σ_i act(i) · down[i, d] for entries first..<first + count of the job's list.
+  /// Returns the number of down rows read.
+  size_t (*mlp_rows)(const dejavu_mlp_job *job, size_t first, size_t count, float *acc);
+  /// scores[s] = scale · q · k[s] + slope · s   for s < count; returns the greatest score.
+  float (*scores)(float *scores, const float *q, const void *keys, size_t count, size_t h,
+                  float scale, float slope);
+  /// out[h] = Σ_s p[s] · v[s], summed in a fixed order.
+  void (*weigh)(float *out, const float *p, const void *values, size_t count, size_t h);
+  void (*widen)(float *out, const void *in, size_t count);
+  void (*narrow)(void *out, const float *in, size_t count);
+  /// One strip n0..<n0 + count of a product in float32; scratch holds dejavu_gemm_scratch bytes.
+  void (*gemm)(const dejavu_gemm_job *job, size_t n0, size_t count, float *scratch);
+  /// The same with operands rounded to bfloat16; NULL where the machine has no such product.
+  void (*_Nullable gemm_bf16)(const dejavu_gemm_job *job, size_t n0, size_t count,
+                              float *scratch);
+} dejavu_row_kernels;
+
+typedef struct {
+  int32_t isa;
+  const char *name;
+  dejavu_row_kernels rows[DEJAVU_DTYPES];
+  /// out = (x − mean) / √(var + ε) · weight + bias over n lanes; lanes n..<padded become 0.
+  void (*layer_norm)(float *out, const float *x, const float *_Nullable weight,
+                     const float *_Nullable bias, float epsilon, size_t n, size_t padded);
+  /// out = x / √(mean(x²) + ε) · weight.
+  void (*rms_norm)(float *out, const float *x, const float *_Nullable weight, float epsilon,
+                   size_t n, size_t padded);
+  /// x[i] = act(x[i]).
+  void (*activate)(float *x, size_t count, int32_t activation);
+  /// scores[s] = exp(scores[s] − max); returns the sum.
+  float (*exponentiate)(float *scores, size_t count, float max);
+  /// out[i] = Σ_p parts[p · stride + i], summed in ascending p.
+  void (*reduce)(float *out, const float *parts, size_t stride, size_t count_parts, size_t n);
+  /// x[i] += y[i] + bias[i].
+  void (*add)(float *x, const float *y, const float *_Nullable bias, size_t n);
+  /// Packs tokens × k floats for `gemm`; `dejavu_packed_a_bytes` says how large.
+  void (*pack_a)(void *out, const float *a, size_t a_stride, size_t tokens, size_t k);
+  void (*_Nullable pack_a_bf16)(void *out, const float *a, size_t a_stride, size_t tokens,
+                                size_t k);
+  /// Sums of the memory at p, for measuring bandwidth: plain, and with prefetching.
+  uint64_t (*read_plain)(const void *p, size_t bytes);
+  uint64_t (*read_prefetching)(const void *p, size_t bytes);
+  /// Tokens of one tile of a product: panels of packed A are this tall.
+  size_t gemm_tile_tokens;
+} dejavu_kernels;
+
+/// The kernels for one instruction set, or NULL where this machine (or build) lacks it.
+const dejavu_kernels *_Nullable dejavu_kernels_for(int32_t isa);
+
+/// 1 when none of x[0..<n] is infinite or NaN.
+int32_t dejavu_all_finite(const float *x, size_t n);
+
+/// Scratch for one thread's `gemm`, in bytes.
+size_t dejavu_gemm_scratch(void);
+/// Size of packed A in bytes, enough for either kind of product.
+size_t dejavu_packed_a_bytes(const dejavu_kernels *kernels, size_t tokens, size_t k);
+
+// Thread team ------------------------------------------------------------------------------------
+
+typedef struct dejavu_team dejavu_team;
+/// Does one chunk of a job. `thread` is below the team's size and unique among running chunks.
+typedef void (*dejavu_task)(void *context, size_t chunk, size_t thread);
+
+/// A team of `threads` threads, the caller's included; NULL if they cannot be started.
+dejavu_team *_Nullable dejavu_team_create(size_t threads);
+void dejavu_team_destroy(dejavu_team *team);
+/// Runs chunks 0..<chunks, each exactly once, claimed one by one; returns when all are done.
+/// Waiting threads spin briefly and then sleep. Not reentrant.
+void dejavu_team_run(dejavu_team *team, dejavu_task task, void *context, size_t chunks);
+
+#if defined(__clang__)
+#pragma clang assume_nonnull end
+#endif

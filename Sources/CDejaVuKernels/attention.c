@@ -1,0 +1,228 @@
+// One token's attention: whole groups where they divide evenly among the threads, else in phases
+// of finer chunks. Both orders do the same sums, so their results are equal bit for bit.
+#include <string.h>
+
+#include "dejavu_blocks.h"
+
+typedef struct {
+  const dejavu_attention_job *job;
+  size_t parts;
+} attention_context;
+
+/// Scratch of one group: queries, context, then keys and values of owed positions, then scores.
+typedef struct {
+  float *queries, *context, *keys, *values, *scores;
+} group_scratch;
+
+static size_t size_of(int32_t type) { return type == DEJAVU_F32 ? 4 : 2; }
+
+size_t dejavu_attention_scratch(size_t padded_h, size_t heads_per_group, size_t owed,
+                                size_t capacity) {
+  return 2 * heads_per_group * padded_h + 2 * owed * padded_h + (capacity + 31) / 32 * 32;
+}
+
+static size_t group_at(const dejavu_attention_job *job, size_t entry) {
+  return job->list ? (size_t)job->list[entry] : entry;
+}
+
+static size_t owed_from(const dejavu_attention_job *job, size_t group) {
+  return job->settled ? (size_t)job->settled[group] : job->position;
+}
+
+static group_scratch scratch_at(const dejavu_attention_job *job, size_t entry) {
+  float *base = job->scratch + entry * job->scratch_stride;
+  size_t lanes = job->heads_per_group * job->padded_h;
+  size_t owed = job->position + 1 - owed_from(job, group_at(job, entry));
+  group_scratch s = {.queries = base, .context = base + lanes, .keys = base + 2 * lanes};
+  s.values = s.keys + owed * job->padded_h;
+  s.scores = s.values + owed * job->padded_h;
+  return s;
+}
+
+static const void *row_of(const void *matrix, size_t row, size_t stride) {
+  return (const char *)matrix + row * stride;
+}
+
+void dejavu_rotate(float *head, const float *cosines, const float *sines, size_t half) {
+  for (size_t i = 0; i < half; i++) {
+    float a = head[i], b = head[i + half];
+    head[i] = a * cosines[i] - b * sines[i];
+    head[i + half] = b * cosines[i] + a * sines[i];
+  }
+}
+
+/// Rows first..<first + count of a group's key or value projection for all owed positions.
+static void project_owed(const dejavu_attention_job *job, size_t group, const void *matrix,
+                         const float *bias, float *out, size_t first, size_t count) {
+  const dejavu_row_kernels *k = &job->kernels->rows[job->weight_type];
+  size_t from = owed_from(job, group), total = job->position + 1 - from;
+  const void *w = row_of(matrix, group * job->h + first, job->row_stride);
+  for (size_t done = 0; done < total;) {
+    size_t position = from + done, run = total - done;
+    const float *x = job->x;
+    if (job->settled && job->kept) {
+      size_t slot = position % job->window;
+      if (run > job->window - slot) run = job->window - slot;
+      x = job->kept + slot * job->kept_stride;
+    }
+    k->dot_rows(out + done * job->padded_h + first, job->padded_h, w, job->row_stride, count, x,
+                job->kept_stride, run, job->d);
+    done += run;
+  }
+  if (bias)
+    for (size_t t = 0; t < total; t++)
+      for (size_t r = first; r < first + count; r++)
+        out[t * job->padded_h + r] += bias[group * job->h + r];
+}
+
+/// Rotates, rounds and stores what was owed.
+static void remember(const dejavu_attention_job *job, size_t group, group_scratch s) {
+  const dejavu_row_kernels *cache = &job->kernels->rows[job->cache_type];
+  size_t from = owed_from(job, group), h = job->padded_h, element = size_of(job->cache_type);
+  for (size_t p = from; p <= job->position; p++) {
+    float *key = s.keys + (p - from) * h, *value = s.values + (p - from) * h;
+    if (job->cosines && job->sines)
+      dejavu_rotate(key, job->cosines + p * job->rotary_half, job->sines + p * job->rotary_half,
+                    job->rotary_half);
+    for (size_t i = job->h; i < h; i++) key[i] = value[i] = 0;
+    size_t at = (group * job->capacity + p) * h * element;
+    cache->narrow((char *)job->keys + at, key, h);
+    cache->narrow((char *)job->values + at, value, h);
+  }
+}
+
+static void project_queries(const dejavu_attention_job *job, size_t group, float *queries,
+                            size_t first, size_t count) {
+  const dejavu_row_kernels *k = &job->kernels->rows[job->weight_type];
+  for (size_t lane = first; lane < first + count;) {
+    // Heads are padded in scratch, so a run of rows ends with its head.
+    size_t head = lane / job->h, offset = lane % job->h, run = job->h - offset;
+    if (run > first + count - lane) run = first + count - lane;
+    size_t row = group * job->heads_per_group * job->h + lane;
+    float *out = queries + head * job->padded_h + offset;
+    k->dot_rows(out, 0, row_of(job->query, row, job->row_stride), job->row_stride, run, job->x, 0,
+                1, job->d);
+    for (size_t i = 0; job->query_bias && i < run; i++) out[i] += job->query_bias[row + i];
+    lane += run;
+  }
+}
+
+static void attend_group(const dejavu_attention_job *job, size_t group, group_scratch s) {
+  const dejavu_row_kernels *cache = &job->kernels->rows[job->cache_type];
+  size_t h = job->padded_h, element = size_of(job->cache_type);
+  size_t first = job->first_visible, seen = job->position + 1 - first;
+  size_t at = (group * job->capacity + first) * h * element;
+  for (size_t i = 0; i < job->heads_per_group; i++) {
+    float *query = s.queries + i * h, *context = s.context + i * h;
+    for (size_t lane = job->h; lane < h; lane++) query[lane] = 0;
+    if (job->cosines && job->sines)
+      dejavu_rotate(query, job->cosines + job->position * job->rotary_half,
+                    job->sines + job->position * job->rotary_half, job->rotary_half);
+    float slope = job->slopes ? job->slopes[group * job->heads_per_group + i] : 0;
+    float max = cache->scores(s.scores, query, (const char *)job->keys + at, seen, h, job->scale,
+                              slope);
+    float sum = job->kernels->exponentiate(s.scores, seen, max);
+    cache->weigh(context, s.scores, (const char *)job->values + at, seen, h);
+    for (size_t lane = 0; lane < h; lane++) context[lane] /= sum;
+  }
+}
+
+/// acc[columns] += context · output rows of one group, columns first..<first + count.
+static void project_output(const dejavu_attention_job *job, size_t group, const float *context,
+                           float *acc, size_t first, size_t count) {
+  const dejavu_row_kernels *k = &job->kernels->rows[job->weight_type];
+  size_t offset = first * size_of(job->weight_type);
+  for (size_t i = 0; i < job->heads_per_group; i++) {
+    size_t row = (group * job->heads_per_group + i) * job->h;
+    const char *w = (const char *)row_of(job->output, row, job->row_stride) + offset;
+    k->axpy_rows(acc + first, w, job->row_stride, context + i * job->padded_h, job->h, count);
+  }
+}
+
+static void settle_group(const dejavu_attention_job *job, size_t entry) {
+  size_t group = group_at(job, entry);
+  group_scratch s = scratch_at(job, entry);
+  project_owed(job, group, job->key, job->key_bias, s.keys, 0, job->h);
+  project_owed(job, group, job->value, job->value_bias, s.values, 0, job->h);
+  remember(job, group, s);
+}
+
+// Fused: a chunk is one slice of the list ---------------------------------------------------------
+
+static void fused_chunk(void *context, size_t slice, size_t thread) {
+  (void)thread;
+  const dejavu_attention_job *job = ((attention_context *)context)->job;
+  float *acc = job->acc + slice * job->acc_stride;
+  memset(acc, 0, job->d * sizeof(float));
+  size_t end = (slice + 1) * job->count / job->slices;
+  for (size_t entry = slice * job->count / job->slices; entry < end; entry++) {
+    size_t group = group_at(job, entry);
+    group_scratch s = scratch_at(job, entry);
+    project_queries(job, group, s.queries, 0, job->heads_per_group * job->h);
+    settle_group(job, entry);
+    attend_group(job, group, s);
+    project_output(job, group, s.context, acc, 0, job->d);
+  }
+}
+
+// In phases: chunks finer than a group ------------------------------------------------------------
+
+/// Part p of a group's query, key and value rows.
+static void project_chunk(void *context, size_t chunk, size_t thread) {
+  (void)thread;
+  attention_context *c = context;
+  const dejavu_attention_job *job = c->job;
+  size_t entry = chunk / c->parts, part = chunk % c->parts, group = group_at(job, entry);
+  group_scratch s = scratch_at(job, entry);
+  size_t lanes = job->heads_per_group * job->h;
+  size_t q0 = part * lanes / c->parts, q1 = (part + 1) * lanes / c->parts;
+  size_t k0 = part * job->h / c->parts, k1 = (part + 1) * job->h / c->parts;
+  project_queries(job, group, s.queries, q0, q1 - q0);
+  project_owed(job, group, job->key, job->key_bias, s.keys, k0, k1 - k0);
+  project_owed(job, group, job->value, job->value_bias, s.values, k0, k1 - k0);
+}
+
+static void attend_chunk(void *context, size_t entry, size_t thread) {
+  (void)thread;
+  const dejavu_attention_job *job = ((attention_context *)context)->job;
+  size_t group = group_at(job, entry);
+  group_scratch s = scratch_at(job, entry);
+  remember(job, group, s);
+  attend_group(job, group, s);
+}
+
+/// Columns of part p of one slice's output rows.
+static void output_chunk(void *context, size_t chunk, size_t thread) {
+  (void)thread;
+  attention_context *c = context;
+  const dejavu_attention_job *job = c->job;
+  size_t slice = chunk / c->parts, part = chunk % c->parts, blocks = job->d / 32;
+  size_t first = part * blocks / c->parts * 32, end = (part + 1) * blocks / c->parts * 32;
+  float *acc = job->acc + slice * job->acc_stride;
+  memset(acc + first, 0, (end - first) * sizeof(float));
+  size_t last = (slice + 1) * job->count / job->slices;
+  for (size_t entry = slice * job->count / job->slices; entry < last; entry++)
+    project_output(job, group_at(job, entry), scratch_at(job, entry).context, acc, first,
+                   end - first);
+}
+
+void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, size_t threads) {
+  attention_context context = {.job = job, .parts = 4};
+  if (job->slices % threads == 0 || job->slices >= 8 * threads) {
+    dejavu_team_run(team, fused_chunk, &context, job->slices);
+    return;
+  }
+  dejavu_team_run(team, project_chunk, &context, job->count * context.parts);
+  dejavu_team_run(team, attend_chunk, &context, job->count);
+  dejavu_team_run(team, output_chunk, &context, job->slices * context.parts);
+}
+
+static void settle_chunk(void *context, size_t entry, size_t thread) {
+  (void)thread;
+  settle_group(((attention_context *)context)->job, entry);
+}
+
+void dejavu_attention_settle(dejavu_team *team, const dejavu_attention_job *job) {
+  attention_context context = {.job = job};
+  dejavu_team_run(team, settle_chunk, &context, job->count);
+}

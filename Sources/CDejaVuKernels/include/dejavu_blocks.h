@@ -1,0 +1,133 @@
+// Whole blocks on a thread team: what the CPU backend's verbs are made of.
+#pragma once
+#include "dejavu_kernels.h"
+
+#if defined(__clang__)
+#pragma clang assume_nonnull begin
+#endif
+
+/// One token's attention over a set of key/value groups.
+///
+/// For each group of the list: queries of its heads; keys and values of every position the group
+/// still owes, from the kept inputs; attention over the group's cache; its output rows.
+/// The contribution of list positions s · n / slices ..< (s + 1) · n / slices is summed in
+/// acc[s], so that the result does not depend on the number of threads.
+typedef struct {
+  const dejavu_kernels *_Nullable kernels;
+  int32_t weight_type, cache_type;
+  /// [group][heads per group · h] rows for query and output, [group][h] for key and value.
+  const void *_Nullable query;
+  const void *_Nullable key;
+  const void *_Nullable value;
+  const void *_Nullable output;
+  size_t row_stride;
+  const float *_Nullable query_bias;
+  const float *_Nullable key_bias;
+  const float *_Nullable value_bias;
+  size_t d, h, padded_h, heads_per_group;
+  /// Input of this token, [d].
+  const float *_Nullable x;
+  /// Inputs kept for groups that owe: position p is row p % window of [window, kept_stride].
+  const float *_Nullable kept;
+  size_t kept_stride, window;
+  /// First owed position of every group; NULL when every group owes this position only.
+  const int32_t *_Nullable settled;
+  /// Cache: group g, position p at (g · capacity + p) · padded_h elements.
+  void *_Nullable keys;
+  void *_Nullable values;
+  size_t capacity, position, first_visible;
+  /// [position, rotary_half]; NULL without rotary positions.
+  const float *_Nullable cosines;
+  const float *_Nullable sines;
+  size_t rotary_half;
+  float scale;
+  /// One per query head; NULL without ALiBi.
+  const float *_Nullable slopes;
+  /// Active groups, ascending; NULL means groups 0..<count.
+  const int32_t *_Nullable list;
+  size_t count, slices;
+  float *_Nullable acc;
+  size_t acc_stride;
+  /// Per list position, dejavu_attention_scratch floats.
+  float *_Nullable scratch;
+  size_t scratch_stride;
+} dejavu_attention_job;
+
+/// Floats of scratch that one group needs with at most `owed` owed positions and `capacity`.
+size_t dejavu_attention_scratch(size_t padded_h, size_t heads_per_group, size_t owed,
+                                size_t capacity);
+/// Computes the block: afterwards acc[0..<slices] hold the parts of its contribution.
+void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, size_t threads);
+/// Computes only the keys and values that the listed groups owe.
+void dejavu_attention_settle(dejavu_team *team, const dejavu_attention_job *job);
+
+/// One token's MLP over `count` entries of the job's list, in `slices` parts.
+/// rows_read[s] is the number of down rows that part s read.
+void dejavu_mlp_block(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                      const dejavu_mlp_job *job, size_t count, size_t slices, float *acc,
+                      size_t acc_stride, size_t *rows_read);
+
+/// out[i] = Σ_s acc[s, i] for i < n, in ascending s.
+void dejavu_reduce_parts(dejavu_team *team, const dejavu_kernels *kernels, float *out,
+                         const float *acc, size_t acc_stride, size_t slices, size_t n);
+
+/// y[t · y_stride + r] = w[r] · x[t] for a few tokens, rows shared among the team.
+void dejavu_project_rows(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                         float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
+                         const float *x, size_t x_stride, size_t tokens, size_t d);
+
+/// Packs A for `dejavu_product`, panels shared among the team.
+void dejavu_pack_tokens(dejavu_team *team, const dejavu_kernels *kernels, int32_t in_bf16,
+                        void *packed, const float *a, size_t a_stride, size_t tokens, size_t k);
+/// C[t, n] (+)= A · B for n < columns, strips of columns shared among the team.
+/// scratch: dejavu_gemm_scratch bytes per thread.
+void dejavu_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                    int32_t in_bf16, const dejavu_gemm_job *job, size_t columns, void *scratch);
+
+/// Causal attention of consecutive tokens of one sequence, in float32.
+typedef struct {
+  const dejavu_kernels *_Nullable kernels;
+  int32_t cache_type;
+  size_t h, padded_h, heads_per_group, groups;
+  /// [tokens, q_stride]: head i's query at lanes i · h ..< (i + 1) · h, rotated.
+  const float *_Nullable queries;
+  size_t q_stride, tokens;
+  /// Position of the first token; the cache already holds all of `tokens`.
+  size_t first_position, capacity;
+  const void *_Nullable keys;
+  const void *_Nullable values;
+  /// Positions that a token sees at most, itself included; 0 means all.
+  size_t sliding_window;
+  float scale;
+  const float *_Nullable slopes;
+  /// [tokens, context_stride], laid out as the queries.
+  float *_Nullable context;
+  size_t context_stride;
+  /// Per thread, dejavu_prompt_attention_scratch floats.
+  float *_Nullable scratch;
+  size_t scratch_stride;
+} dejavu_prompt_attention_job;
+
+size_t dejavu_prompt_attention_scratch(const dejavu_kernels *kernels, size_t padded_h,
+                                       size_t capacity);
+void dejavu_prompt_attention(dejavu_team *team, const dejavu_prompt_attention_job *job);
+
+/// Turns lanes i and i + half of one head by the position's angles, in place.
+void dejavu_rotate(float *head, const float *cosines, const float *sines, size_t half);
+
+/// Widens, or copies, `rows` rows of weights between layouts: element (r, c) is read at
+/// from + (r / block_rows · block_stride + r % block_rows · row_stride + c · column_stride)
+/// elements and written to to + r · to_stride bytes. Types as DEJAVU_F32...
+typedef struct {
+  const void *from;
+  int32_t from_type, to_type;
+  size_t block_rows, block_stride, row_stride, column_stride;
+  void *to;
+  size_t to_stride, columns;
+} dejavu_copy_job;
+void dejavu_copy_rows(const dejavu_kernels *kernels, const dejavu_copy_job *job, size_t first,
+                      size_t count);
+
+#if defined(__clang__)
+#pragma clang assume_nonnull end
+#endif

@@ -1,0 +1,11 @@
+#include "tables.h"
+
+#if defined(__aarch64__)
+#include <math.h>
+#include <string.h>
+
+#include "isa/vector_neon.h"
+#include "kernels/instantiate.h"
+
+const dejavu_kernels dejavu_table_neon = KERNEL_TABLE(DEJAVU_NEON, "NEON");
+#endif

@@ -1,3 +1,0 @@
-// placeholder
-void dejavu_placeholder(void);
-void dejavu_placeholder(void) {}

@@ -1,0 +1,289 @@
+import CDejaVuKernels
+package import DejaVuCore
+
+extension CPUBackend {
+  package func attend(
+    layer: Int, heads: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
+  ) {
+    tally.headRowsOfAll += batch.tokens.count * architecture.kvHeads
+    if batch.tokens.count == 1, let slice = batch.slices.first {
+      attendOne(layer: layer, heads: heads, slice: slice, x: x.base, into: out)
+    } else {
+      attendPrompt(layer: layer, heads: heads, reading: x, into: out)
+    }
+  }
+
+  // One token ---------------------------------------------------------------------------------
+
+  private func attendOne(
+    layer: Int, heads: RowChoice<CPURows>, slice: SequenceSlice<CPUCache>,
+    x: UnsafeMutablePointer<Float>, into out: CPUBuffer
+  ) {
+    let cache = slice.cache
+    var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.kvHeads)
+    if case .listed(let rows) = heads {
+      list = UnsafePointer(rows.list(of: 0))
+      count = rows.count(of: 0)
+    }
+    var job = attentionJob(layer: layer, slice: slice, x: x, list: list, count: count)
+    if count == 0 {
+      out.row(0).update(repeating: 0, count: out.stride)
+    } else {
+      dejavu_attention_block(team.handle, &job, team.count)
+      dejavu_reduce_parts(
+        team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
+        job.slices, out.stride)
+    }
+    tallyAttention(layer: layer, job: job)
+    markSettled(cache, layer: layer, job: job)
+    settleAll(layer: layer, slice: slice, x: x, job: &job)
+  }
+
+  private func attentionJob(
+    layer: Int, slice: SequenceSlice<CPUCache>, x: UnsafeMutablePointer<Float>,
+    list: UnsafePointer<Int32>?, count: Int
+  ) -> dejavu_attention_job {
+    let (weights, cache) = (model.layers[layer], slice.cache)
+    var job = dejavu_attention_job()
+    job.kernels = kernels
+    job.weight_type = weights.query.dtype.code
+    job.cache_type = cacheLayout.dtype.code
+    job.query = weights.query.base
+    job.key = weights.key.base
+    job.value = weights.value.base
+    job.output = weights.output.base
+    job.row_stride = weights.query.stride
+    job.query_bias = weights.queryBias?.base
+    job.key_bias = weights.keyBias?.base
+    job.value_bias = weights.valueBias?.base
+    job.d = weights.query.paddedColumns
+    job.h = architecture.headWidth
+    job.padded_h = cacheLayout.paddedHead
+    job.heads_per_group = architecture.headsPerGroup
+    job.x = UnsafePointer(x)
+    if let kept = cache.kept(layer: layer) {
+      let stride = cache.kept?.stride ?? 0
+      (kept + slice.position % cacheLayout.window * stride).update(from: x, count: stride)
+      job.kept = UnsafePointer(kept)
+      job.kept_stride = stride
+      job.window = cacheLayout.window
+      job.settled = UnsafePointer(cache.settled(layer: layer))
+    }
+    job.keys = cache.keys(layer: layer)
+    job.values = cache.values(layer: layer)
+    job.capacity = cache.capacity
+    job.position = slice.position
+    if let window = architecture.slidingWindow {
+      job.first_visible = max(0, slice.position + 1 - window)
+    }
+    if let rotary {
+      job.cosines = UnsafePointer(rotary.cosines.base)
+      job.sines = UnsafePointer(rotary.sines.base)
+      job.rotary_half = rotary.half
+    }
+    job.scale = scoreScale
+    job.slopes = slopesBase
+    job.list = list
+    job.count = count
+    job.slices = min(count, scratch.attentionSlices)
+    job.acc = scratch.accumulators.base
+    job.acc_stride = scratch.accumulators.stride
+    job.scratch = scratch.groups.base
+    job.scratch_stride = scratch.groups.stride
+    return job
+  }
+
+  /// 1 / √h.
+  var scoreScale: Float { 1 / Float(architecture.headWidth).squareRoot() }
+
+  private func markSettled(_ cache: CPUCache, layer: Int, job: dejavu_attention_job) {
+    let settled = cache.settled(layer: layer)
+    for entry in 0..<job.count {
+      settled[job.list.map { Int($0[entry]) } ?? entry] = Int32(job.position + 1)
+    }
+  }
+
+  /// Pays the layer's debt for all groups once per window, or at once where nothing is kept.
+  /// Layers take turns, so that no single token pays for all.
+  private func settleAll(
+    layer: Int, slice: SequenceSlice<CPUCache>, x: UnsafeMutablePointer<Float>,
+    job: inout dejavu_attention_job
+  ) {
+    guard job.count < architecture.kvHeads else { return }
+    let window = cacheLayout.window
+    if window > 0 {
+      let turn = layer * window / architecture.layers
+      guard (slice.position + 1 + turn) % window == 0 else { return }
+    }
+    let settled = slice.cache.settled(layer: layer)
+    var owing = 0
+    for group in 0..<architecture.kvHeads where settled[group] <= slice.position {
+      scratch.groupList[owing] = Int32(group)
+      owing += 1
+    }
+    job.list = UnsafePointer(scratch.groupList)
+    job.count = owing
+    dejavu_attention_settle(team.handle, &job)
+    tallySettling(layer: layer, job: job)
+    markSettled(slice.cache, layer: layer, job: job)
+  }
+
+  private func tallyAttention(layer: Int, job: dejavu_attention_job) {
+    let weights = model.layers[layer]
+    let lanes = architecture.headWidth
+    tally.headRows += job.count
+    tally.attentionWeights +=
+      job.count * 2 * architecture.headsPerGroup * lanes * weights.query.rowBytes
+    let seen = job.position + 1 - job.first_visible
+    tally.cache += job.count * 2 * seen * cacheLayout.paddedHead * cacheLayout.dtype.size
+    tallySettling(layer: layer, job: job)
+  }
+
+  /// Key and value rows, read once however many positions they settle, and the kept inputs.
+  private func tallySettling(layer: Int, job: dejavu_attention_job) {
+    let weights = model.layers[layer]
+    tally.attentionWeights += job.count * 2 * architecture.headWidth * weights.key.rowBytes
+    guard let settled = job.settled else { return }
+    var oldest = job.position
+    for entry in 0..<job.count {
+      oldest = min(oldest, Int(settled[job.list.map { Int($0[entry]) } ?? entry]))
+    }
+    tally.keptInputs += max(0, job.position - oldest) * job.kept_stride * 4
+  }
+
+  // A prompt ------------------------------------------------------------------------------------
+
+  private func attendPrompt(
+    layer: Int, heads: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
+  ) {
+    let weights = model.layers[layer]
+    let tokens = batch.tokens.count
+    let projected = scratch.projected
+    let lanes = architecture.heads * architecture.headWidth
+    let kvLanes = architecture.kvHeads * architecture.headWidth
+    pack(x.base, stride: x.stride, tokens: tokens, width: weights.query.paddedColumns)
+    var offset = 0
+    for (matrix, bias) in [
+      (weights.query, weights.queryBias), (weights.key, weights.keyBias),
+      (weights.value, weights.valueBias),
+    ] {
+      product(
+        matrix, tokens: tokens, byRows: true, into: projected.base + offset,
+        stride: projected.stride)
+      if let bias { addBias(bias, to: projected, offset: offset, count: matrix.rows) }
+      offset += matrix.rows
+    }
+    for slice in batch.slices {
+      settleDebts(layer: layer, slice: slice)
+      remember(layer: layer, slice: slice, keys: lanes, values: lanes + kvLanes)
+      attendSlice(layer: layer, slice: slice)
+    }
+    if case .listed(let rows) = heads { maskContext(by: rows) } else {
+      tally.headRows += tokens * architecture.kvHeads
+    }
+    pack(
+      scratch.context.base, stride: scratch.context.stride, tokens: tokens, width: lanes)
+    product(weights.output, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
+    tally.attentionWeights += 2 * (lanes + kvLanes) * weights.query.rowBytes
+  }
+
+  private func addBias(_ bias: FloatVector, to buffer: CPUBuffer, offset: Int, count: Int) {
+    for t in batch.tokens.indices {
+      kernels.pointee.add(buffer.row(t) + offset, bias.base, nil, count)
+    }
+  }
+
+  /// Groups may owe keys from decoding when more prompt arrives.
+  private func settleDebts(layer: Int, slice: SequenceSlice<CPUCache>) {
+    let cache = slice.cache
+    guard cacheLayout.window > 0, slice.position > 0 else { return }
+    let settled = cache.settled(layer: layer)
+    var owing = 0
+    for group in 0..<architecture.kvHeads where Int(settled[group]) < slice.position {
+      scratch.groupList[owing] = Int32(group)
+      owing += 1
+    }
+    guard owing > 0, let kept = cache.kept(layer: layer) else { return }
+    let last = slice.position - 1
+    let row = kept + last % cacheLayout.window * (cache.kept?.stride ?? 0)
+    let before = SequenceSlice(cache: cache, start: 0, count: 1, position: last)
+    var job = attentionJob(
+      layer: layer, slice: before, x: row, list: UnsafePointer(scratch.groupList), count: owing)
+    dejavu_attention_settle(team.handle, &job)
+    tallySettling(layer: layer, job: job)
+    markSettled(cache, layer: layer, job: job)
+  }
+
+  /// Rotates queries and keys at their own positions and stores keys and values.
+  private func remember(layer: Int, slice: SequenceSlice<CPUCache>, keys: Int, values: Int) {
+    let (h, padded) = (architecture.headWidth, cacheLayout.paddedHead)
+    let element = cacheLayout.dtype.size
+    let narrow = kernels.rows(cacheLayout.dtype).narrow
+    let cache = slice.cache
+    for i in 0..<slice.count {
+      let (row, position) = (scratch.projected.row(slice.start + i), slice.position + i)
+      if let rotary {
+        let (c, s) = (
+          rotary.cosines.base + position * rotary.half, rotary.sines.base + position * rotary.half
+        )
+        for head in 0..<architecture.heads { dejavu_rotate(row + head * h, c, s, rotary.half) }
+        for group in 0..<architecture.kvHeads {
+          dejavu_rotate(row + keys + group * h, c, s, rotary.half)
+        }
+      }
+      for group in 0..<architecture.kvHeads {
+        let at = (group * cache.capacity + position) * padded * element
+        narrow(cache.keys(layer: layer) + at, row + keys + group * h, h)
+        narrow(cache.values(layer: layer) + at, row + values + group * h, h)
+      }
+    }
+    let settled = cache.settled(layer: layer)
+    for group in 0..<architecture.kvHeads {
+      settled[group] = Int32(slice.position + slice.count)
+    }
+  }
+
+  private func attendSlice(layer: Int, slice: SequenceSlice<CPUCache>) {
+    var job = dejavu_prompt_attention_job()
+    job.kernels = kernels
+    job.cache_type = cacheLayout.dtype.code
+    job.h = architecture.headWidth
+    job.padded_h = cacheLayout.paddedHead
+    job.heads_per_group = architecture.headsPerGroup
+    job.groups = architecture.kvHeads
+    job.queries = UnsafePointer(scratch.projected.row(slice.start))
+    job.q_stride = scratch.projected.stride
+    job.tokens = slice.count
+    job.first_position = slice.position
+    job.capacity = slice.cache.capacity
+    job.keys = UnsafeRawPointer(slice.cache.keys(layer: layer))
+    job.values = UnsafeRawPointer(slice.cache.values(layer: layer))
+    job.sliding_window = architecture.slidingWindow ?? 0
+    job.scale = scoreScale
+    job.slopes = slopesBase
+    job.context = scratch.context.row(slice.start)
+    job.context_stride = scratch.context.stride
+    job.scratch = scratch.attention.base
+    job.scratch_stride = scratch.attention.stride
+    dejavu_prompt_attention(team.handle, &job)
+    let bytes = 2 * (slice.position + slice.count) * cacheLayout.paddedHead * cacheLayout.dtype.size
+    tally.cache += architecture.kvHeads * bytes
+  }
+
+  /// Each token keeps the context of its own groups only.
+  private func maskContext(by rows: CPURows) {
+    let lanes = architecture.headsPerGroup * architecture.headWidth
+    for t in batch.tokens.indices {
+      let (list, count) = (rows.list(of: t), rows.count(of: t))
+      var next = 0
+      for group in 0..<architecture.kvHeads {
+        if next < count, list[next] == group {
+          next += 1
+        } else {
+          (scratch.context.row(t) + group * lanes).update(repeating: 0, count: lanes)
+        }
+      }
+      tally.headRows += count
+    }
+  }
+}

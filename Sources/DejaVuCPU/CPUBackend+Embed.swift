@@ -1,0 +1,125 @@
+import CDejaVuKernels
+package import DejaVuCore
+
+extension CPUBackend {
+  package func embed(into x: CPUBuffer) {
+    let table = model.tokenEmbedding
+    let widen = kernels.rows(table.dtype).widen
+    let target = model.projectIn == nil ? x : scratch.embedding
+    for (t, token) in batch.tokens.enumerated() {
+      widen(target.row(t), table.base + Int(token) * table.stride, table.paddedColumns)
+    }
+    tally.embedding += batch.tokens.count * table.rowBytes
+    if let projectIn = model.projectIn {
+      project(scratch.embedding, tokens: batch.tokens.count, through: projectIn, into: x)
+    }
+    addPositions(to: x)
+    if let norm = model.embeddingNorm {
+      for t in batch.tokens.indices { normalize(x.row(t), by: norm, into: x.row(t)) }
+    }
+  }
+
+  private func addPositions(to x: CPUBuffer) {
+    guard case .learned(let offset) = architecture.positions, let table = model.positionEmbedding
+    else { return }
+    let widen = kernels.rows(table.dtype).widen
+    let row = scratch.accumulators.row(0)
+    for slice in batch.slices {
+      for i in 0..<slice.count {
+        let position = slice.position + i + offset
+        precondition(position < table.rows, "position \(position) of \(table.rows)")
+        widen(row, table.base + position * table.stride, table.paddedColumns)
+        kernels.pointee.add(x.row(slice.start + i), row, nil, table.paddedColumns)
+      }
+    }
+    tally.embedding += batch.tokens.count * table.rowBytes
+  }
+
+  package func normalize(_ x: CPUBuffer, by site: NormSite, into out: CPUBuffer) {
+    let norm =
+      switch site {
+      case .attention(let layer): model.layers[layer].attentionNorm
+      case .mlp(let layer): model.layers[layer].mlpNorm
+      }
+    for t in batch.tokens.indices { normalize(x.row(t), by: norm, into: out.row(t)) }
+  }
+
+  func normalize(
+    _ x: UnsafeMutablePointer<Float>, by norm: NormWeights, into out: UnsafeMutablePointer<Float>
+  ) {
+    let (kind, epsilon) = (architecture.normalization.kind, architecture.normalization.epsilon)
+    let width = architecture.hidden
+    switch kind {
+    case .layer:
+      kernels.pointee.layer_norm(
+        out, x, norm.weight?.base, norm.bias?.base, epsilon, width, Padding.width(width))
+    case .rootMeanSquare:
+      kernels.pointee.rms_norm(out, x, norm.weight?.base, epsilon, width, Padding.width(width))
+    }
+  }
+
+  package func add(_ contribution: CPUBuffer, bias: BiasSite, into x: CPUBuffer) {
+    let vector =
+      switch bias {
+      case .attention(let layer): model.layers[layer].outputBias
+      case .mlp(let layer): model.layers[layer].downBias
+      }
+    for t in batch.tokens.indices {
+      kernels.pointee.add(x.row(t), contribution.row(t), vector?.base, x.stride)
+    }
+  }
+
+  package func project(_ x: CPUBuffer) {
+    let count = batch.wanted.count
+    guard count > 0 else { return }
+    for (index, t) in batch.wanted.enumerated() {
+      let row = scratch.wanted.row(index)
+      if let norm = model.finalNorm {
+        normalize(x.row(t), by: norm, into: row)
+      } else {
+        row.update(from: x.row(t), count: x.stride)
+      }
+    }
+    var source = scratch.wanted
+    if let projectOut = model.projectOut {
+      project(source, tokens: count, through: projectOut, into: scratch.embedding)
+      source = scratch.embedding
+    }
+    project(source, tokens: count, through: model.head, into: scratch.logits)
+    tally.headWeights += model.head.rows * model.head.rowBytes
+  }
+
+  /// out[t, r] = matrix[r] · x[t]: row kernels for one token, a matrix product for more.
+  func project(_ x: CPUBuffer, tokens: Int, through matrix: RowMatrix, into out: CPUBuffer) {
+    if tokens == 1 {
+      dejavu_project_rows(
+        team.handle, kernels, matrix.dtype.code, out.base, out.stride, matrix.base, matrix.stride,
+        matrix.rows, x.base, x.stride, 1, matrix.paddedColumns)
+    } else {
+      pack(x.base, stride: x.stride, tokens: tokens, width: matrix.paddedColumns)
+      product(matrix, tokens: tokens, byRows: true, into: out.base, stride: out.stride)
+    }
+  }
+
+  /// Packs operand A of the products that follow.
+  func pack(_ a: UnsafePointer<Float>, stride: Int, tokens: Int, width: Int) {
+    dejavu_pack_tokens(
+      team.handle, kernels, multipliesInBFloat16 ? 1 : 0, scratch.packed.base, a, stride, tokens,
+      width)
+  }
+
+  /// Multiplies the packed operand: by rows, out[t, r] = a[t] · matrix[r]; else
+  /// out[t, c] = Σ_r a[t, r] · matrix[r, c].
+  func product(
+    _ matrix: RowMatrix, tokens: Int, byRows: Bool, into out: UnsafeMutablePointer<Float>,
+    stride: Int
+  ) {
+    var job = dejavu_gemm_job(
+      packed_a: scratch.packed.base, tokens: tokens,
+      k: byRows ? matrix.paddedColumns : matrix.rows, b: matrix.base, b_stride: matrix.stride,
+      by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride)
+    dejavu_product(
+      team.handle, kernels, matrix.dtype.code, multipliesInBFloat16 ? 1 : 0, &job,
+      byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base)
+  }
+}

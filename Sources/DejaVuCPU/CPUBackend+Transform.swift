@@ -1,0 +1,103 @@
+import CDejaVuKernels
+package import DejaVuCore
+
+extension CPUBackend {
+  package func transform(
+    layer: Int, neurons: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
+  ) {
+    tally.neuronRowsOfAll += batch.tokens.count * architecture.neurons
+    if batch.tokens.count == 1 {
+      transformOne(layer: layer, neurons: neurons, x: x.base, into: out)
+    } else {
+      transformPrompt(layer: layer, neurons: neurons, reading: x, into: out)
+    }
+  }
+
+  private func transformOne(
+    layer: Int, neurons: RowChoice<CPURows>, x: UnsafeMutablePointer<Float>, into out: CPUBuffer
+  ) {
+    let weights = model.layers[layer]
+    var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.neurons)
+    var skips: Int32 = 1
+    switch neurons {
+    case .all: skips = 0
+    case .nonzero: break
+    case .listed(let rows):
+      list = UnsafePointer(rows.list(of: 0))
+      count = rows.count(of: 0)
+    }
+    var job = dejavu_mlp_job(
+      bundle: weights.bundle.matrix.base, row_stride: weights.bundle.matrix.stride,
+      d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
+      gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
+      activation: architecture.activation.code, skips: skips, threshold: 0,
+      scattered: skips, prefetches_down: 0)
+    let slices = scratch.mlpSlices
+    dejavu_mlp_block(
+      team.handle, kernels, weights.bundle.matrix.dtype.code, &job, count, slices,
+      scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+    dejavu_reduce_parts(
+      team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
+      slices, out.stride)
+    let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
+    let up = count * (weights.bundle.rowsPerNeuron - 1)
+    tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
+    tally.neuronRows += count
+  }
+
+  private func transformPrompt(
+    layer: Int, neurons: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
+  ) {
+    let (weights, tokens) = (model.layers[layer], batch.tokens.count)
+    let activations = scratch.activations
+    pack(x.base, stride: x.stride, tokens: tokens, width: weights.bundle.matrix.paddedColumns)
+    project(weights.bundle.up, bias: weights.upBias, into: activations)
+    if let gate = weights.bundle.gate, let gates = scratch.gates {
+      project(gate, bias: weights.gateBias, into: gates)
+      activate(gates)
+      multiply(activations, by: gates)
+    } else {
+      activate(activations)
+    }
+    if case .listed(let rows) = neurons { mask(activations, by: rows) } else {
+      tally.neuronRows += tokens * architecture.neurons
+    }
+    pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)
+    product(weights.bundle.down, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
+    tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
+  }
+
+  private func project(_ matrix: RowMatrix, bias: FloatVector?, into out: CPUBuffer) {
+    product(
+      matrix, tokens: batch.tokens.count, byRows: true, into: out.base, stride: out.stride)
+    guard let bias else { return }
+    for t in batch.tokens.indices {
+      kernels.pointee.add(out.row(t), bias.base, nil, architecture.neurons)
+    }
+  }
+
+  private func activate(_ buffer: CPUBuffer) {
+    for t in batch.tokens.indices {
+      kernels.pointee.activate(buffer.row(t), architecture.neurons, architecture.activation.code)
+    }
+  }
+
+  private func multiply(_ buffer: CPUBuffer, by gates: CPUBuffer) {
+    for t in batch.tokens.indices {
+      let (row, gate) = (buffer.row(t), gates.row(t))
+      for i in 0..<architecture.neurons { row[i] *= gate[i] }
+    }
+  }
+
+  /// Each token keeps the activations of its own neurons only.
+  private func mask(_ activations: CPUBuffer, by rows: CPURows) {
+    for t in batch.tokens.indices {
+      let (row, list, count) = (activations.row(t), rows.list(of: t), rows.count(of: t))
+      var next = 0
+      for neuron in 0..<architecture.neurons {
+        if next < count, list[next] == neuron { next += 1 } else { row[neuron] = 0 }
+      }
+      tally.neuronRows += count
+    }
+  }
+}

@@ -1,0 +1,171 @@
+import CDejaVuKernels
+public import DejaVuCore
+
+/// How the CPU runs a model.
+public struct CPUOptions: Hashable, Sendable {
+  /// Threads that compute, the caller's included.
+  public var threads: Int
+  public var instructionSet: InstructionSet
+  /// Type of stored keys and values; nil means float32 for float32 weights, else float16.
+  public var cacheType: DType?
+  /// Whether prompts are multiplied in bfloat16; nil means only where the weights are bfloat16
+  /// and the machine has such products.
+  public var multipliesPromptInBFloat16: Bool?
+  /// Tokens of one prompt batch.
+  public var batchCapacity: Int
+  /// Positions whose inputs are kept for skipped heads; 0 computes every key at once.
+  public var deferralWindow: Int
+
+  public init(
+    threads: Int, instructionSet: InstructionSet = .best, cacheType: DType? = nil,
+    multipliesPromptInBFloat16: Bool? = nil, batchCapacity: Int = 512, deferralWindow: Int = 0
+  ) {
+    self.threads = threads
+    self.instructionSet = instructionSet
+    self.cacheType = cacheType
+    self.multipliesPromptInBFloat16 = multipliesPromptInBFloat16
+    self.batchCapacity = batchCapacity
+    self.deferralWindow = deferralWindow
+  }
+}
+
+/// Decodes on the processor: C kernels on a thread team, weights read in place.
+package final class CPUBackend: Backend {
+  package typealias Buffer = CPUBuffer
+  package typealias Cache = CPUCache
+  package typealias Rows = CPURows
+
+  package let model: PackedModel
+  package let options: CPUOptions
+  package let cacheLayout: CPUCacheLayout
+  package let multipliesInBFloat16: Bool
+  package var tally = Tally()
+
+  let team: ThreadTeam
+  let kernels: UnsafePointer<dejavu_kernels>
+  let scratch: CPUScratch
+  let rotary: RotaryTable?
+  /// `[H]`, with ALiBi.
+  private let slopes: CPUBuffer?
+  unowned(unsafe) var batch: StepBatch<CPUCache>
+  private let noBatch = StepBatch<CPUCache>()
+
+  package init(model: PackedModel, options: CPUOptions) throws(BackendError) {
+    guard let kernels = options.instructionSet.table else {
+      throw .unavailable(
+        backend: "CPU", reason: "this machine has no \(options.instructionSet.rawValue)")
+    }
+    let architecture = model.architecture
+    self.model = model
+    self.options = options
+    self.kernels = kernels
+    team = try ThreadTeam(threads: options.threads)
+    cacheLayout = CPUCacheLayout(
+      layers: architecture.layers, groups: architecture.kvHeads,
+      paddedHead: Padding.head(architecture.headWidth),
+      dtype: options.cacheType ?? (model.dtype == .float32 ? .float32 : .float16),
+      window: options.deferralWindow, inputWidth: architecture.hidden)
+    multipliesInBFloat16 = try Self.promptArithmetic(model: model, options: options)
+    scratch = CPUScratch(model: model, options: options, kernels: kernels)
+    if case .rotary(let parameters) = architecture.positions {
+      rotary = RotaryTable(parameters)
+    } else {
+      rotary = nil
+    }
+    slopes = architecture.positions == .alibi ? CPUBuffer(capacity: 1, width: architecture.heads) : nil
+    slopes?.base.update(from: alibiSlopes(heads: architecture.heads), count: architecture.heads)
+    batch = noBatch
+  }
+
+  private static func promptArithmetic(
+    model: PackedModel, options: CPUOptions
+  ) throws(BackendError) -> Bool {
+    let has = options.instructionSet.multipliesBFloat16
+    guard let wanted = options.multipliesPromptInBFloat16 else {
+      return has && model.dtype == .bfloat16
+    }
+    if wanted && !has {
+      throw .unavailable(
+        backend: "CPU", reason: "this machine has no bfloat16 products; leave the prompt in float32")
+    }
+    return wanted
+  }
+
+  package var architecture: Architecture { model.architecture }
+  var slopesBase: UnsafePointer<Float>? { (slopes?.base).map { UnsafePointer($0) } }
+  package var batchCapacity: Int { options.batchCapacity }
+
+  package func makeBuffer(width: Int) -> CPUBuffer {
+    CPUBuffer(capacity: batchCapacity, width: width)
+  }
+
+  package func makeCache(capacity: Int) throws(BackendError) -> CPUCache {
+    rotary?.reserve(positions: capacity)
+    scratch.reserve(positions: capacity, layout: cacheLayout)
+    return try CPUCache(layout: cacheLayout, capacity: capacity)
+  }
+
+  package func begin(_ batch: StepBatch<CPUCache>) {
+    precondition(
+      batch.tokens.count <= batchCapacity, "\(batch.tokens.count) tokens in a batch of \(batchCapacity)")
+    self.batch = batch
+    scratch.reserve(logits: batch.wanted.count)
+    tally.tokens += batch.tokens.count
+  }
+
+  package func combine(_ contribution: CPUBuffer) {}
+
+  package func synchronize() throws(BackendError) {
+    for slice in batch.slices { slice.cache.grow(by: slice.count) }
+    for (index, at) in batch.wanted.enumerated() {
+      let row = logits(index)
+      if let base = row.baseAddress, dejavu_all_finite(base, row.count) == 0 {
+        throw .nonFiniteLogits(position: position(of: at))
+      }
+    }
+  }
+
+  /// Position, in its own sequence, of the batch's token at `index`.
+  func position(of index: Int) -> Int {
+    for slice in batch.slices where index < slice.start + slice.count {
+      return slice.position + index - slice.start
+    }
+    return 0
+  }
+
+  package func logits(_ index: Int) -> UnsafeBufferPointer<Float> {
+    UnsafeBufferPointer(start: scratch.logits.row(index), count: architecture.vocabulary)
+  }
+}
+
+/// Cosines and sines by position, grown as longer caches are made.
+final class RotaryTable {
+  let parameters: Rotary
+  private(set) var cosines: CPUBuffer
+  private(set) var sines: CPUBuffer
+  private var positions = 0
+
+  init(_ parameters: Rotary) {
+    self.parameters = parameters
+    cosines = CPUBuffer(capacity: 0, width: 0)
+    sines = CPUBuffer(capacity: 0, width: 0)
+  }
+
+  /// Rows are tight: kernels step by `half` floats.
+  var half: Int { parameters.width / 2 }
+
+  func reserve(positions wanted: Int) {
+    guard wanted > positions else { return }
+    cosines = CPUBuffer(capacity: 1, width: wanted * half)
+    sines = CPUBuffer(capacity: 1, width: wanted * half)
+    let frequencies = parameters.frequencies
+    var (cosine, sine) = ([Float](repeating: 0, count: half), [Float](repeating: 0, count: half))
+    for position in 0..<wanted {
+      parameters.turn(
+        at: position, frequencies: frequencies, cosines: &cosine, sines: &sine)
+      (cosines.base + position * half).update(from: cosine, count: half)
+      (sines.base + position * half).update(from: sine, count: half)
+    }
+    positions = wanted
+  }
+}

@@ -1,0 +1,41 @@
+package import DejaVuCore
+
+/// One ascending list of rows per token, refilled in place from step to step.
+package final class CPURows {
+  package let universe: Int
+  private let storage: UnsafeMutablePointer<Int32>
+  private let counts: UnsafeMutablePointer<Int>
+  private let capacity: Int
+
+  package init(universe: Int, tokens: Int) {
+    self.universe = universe
+    capacity = tokens
+    storage = .allocate(capacity: max(universe * tokens, 1))
+    counts = .allocate(capacity: max(tokens, 1))
+    counts.initialize(repeating: 0, count: max(tokens, 1))
+  }
+
+  deinit {
+    storage.deallocate()
+    counts.deallocate()
+  }
+
+  package func list(of token: Int) -> UnsafeMutablePointer<Int32> {
+    precondition(token < capacity)
+    return storage + token * universe
+  }
+
+  package func count(of token: Int) -> Int { counts[token] }
+
+  package func setCount(_ count: Int, of token: Int) {
+    precondition(token < capacity && count <= universe)
+    counts[token] = count
+  }
+
+  package func assign<Axis>(_ set: ActiveSet<Axis>, to token: Int) {
+    precondition(set.universe == universe, "\(set.universe) rows against \(universe)")
+    let list = list(of: token)
+    for (at, row) in set.indices.enumerated() { list[at] = row }
+    setCount(set.count, of: token)
+  }
+}

@@ -1,0 +1,167 @@
+/// Widths are padded so that no kernel has a tail: rows end in zeros up to the next multiple.
+package enum Padding {
+  /// Elements of a weight row, an activation or an accumulator.
+  package static func width(_ columns: Int) -> Int { (columns + 31) / 32 * 32 }
+  /// Lanes of a head in the cache.
+  package static func head(_ width: Int) -> Int { (width + 15) / 16 * 16 }
+}
+
+/// Rows of stored numbers in memory: `[rows, columns]`, each row padded with zeros.
+///
+/// Unsafe to keep beyond the ``PackedModel`` that owns the memory.
+package struct RowMatrix: @unchecked Sendable {
+  // Safe to share: the memory is never written after packing.
+  package let base: UnsafeRawPointer
+  package let dtype: DType
+  package let rows: Int
+  package let columns: Int
+  /// Bytes from one row to the next.
+  package let stride: Int
+
+  package init(base: UnsafeRawPointer, dtype: DType, rows: Int, columns: Int, stride: Int) {
+    precondition(
+      stride >= Padding.width(columns) * dtype.size, "stride \(stride) is too small for \(columns)")
+    self.base = base
+    self.dtype = dtype
+    self.rows = rows
+    self.columns = columns
+    self.stride = stride
+  }
+
+  /// Elements of a row with its padding.
+  package var paddedColumns: Int { Padding.width(columns) }
+  /// Bytes that reading one row moves.
+  package var rowBytes: Int { paddedColumns * dtype.size }
+
+  /// Element (r, c) as a float; slow, for the reference backend.
+  package func element(_ row: Int, _ column: Int) -> Float {
+    precondition(row >= 0 && row < rows && column >= 0 && column < columns)
+    let at = base + row * stride + column * dtype.size
+    switch dtype {
+    case .float32: return at.load(as: Float.self)
+    case .float16: return HalfPrecision.float(half: at.load(as: UInt16.self))
+    case .bfloat16: return HalfPrecision.float(brain: at.load(as: UInt16.self))
+    }
+  }
+}
+
+/// A vector of floats, padded with zeros.
+package struct FloatVector: @unchecked Sendable {
+  // Safe to share: the memory is never written after packing.
+  package let base: UnsafePointer<Float>
+  package let count: Int
+
+  package init(base: UnsafePointer<Float>, count: Int) {
+    self.base = base
+    self.count = count
+  }
+}
+
+/// Learned weights of a norm; both absent for a norm without parameters.
+package struct NormWeights: Sendable {
+  package var weight: FloatVector?
+  package var bias: FloatVector?
+
+  package init(weight: FloatVector? = nil, bias: FloatVector? = nil) {
+    self.weight = weight
+    self.bias = bias
+  }
+}
+
+/// The MLP's rows, a neuron's side by side: up, down; or gate, up, down.
+package struct NeuronBundle: Sendable {
+  /// `[F · rowsPerNeuron, D]`.
+  package let matrix: RowMatrix
+  package let rowsPerNeuron: Int
+
+  package init(matrix: RowMatrix, rowsPerNeuron: Int) {
+    self.matrix = matrix
+    self.rowsPerNeuron = rowsPerNeuron
+  }
+
+  package var neurons: Int { matrix.rows / rowsPerNeuron }
+  /// One kind of row of every neuron: 0 is the first of a bundle, `rowsPerNeuron - 1` the down row.
+  package func rows(_ kind: Int) -> RowMatrix {
+    RowMatrix(
+      base: matrix.base + kind * matrix.stride, dtype: matrix.dtype, rows: neurons,
+      columns: matrix.columns, stride: matrix.stride * rowsPerNeuron)
+  }
+  package var gate: RowMatrix? { rowsPerNeuron == 3 ? rows(0) : nil }
+  package var up: RowMatrix { rows(rowsPerNeuron - 2) }
+  package var down: RowMatrix { rows(rowsPerNeuron - 1) }
+}
+
+/// One block's weights.
+package struct PackedLayer: Sendable {
+  package var attentionNorm: NormWeights
+  package var mlpNorm: NormWeights
+  /// `[H · h, D]`, rows of one head together.
+  package var query: RowMatrix
+  /// `[K · h, D]`.
+  package var key: RowMatrix
+  package var value: RowMatrix
+  /// `[H · h, D]`: transposed, one row per lane of a head.
+  package var output: RowMatrix
+  package var queryBias: FloatVector?
+  package var keyBias: FloatVector?
+  package var valueBias: FloatVector?
+  package var outputBias: FloatVector?
+  package var bundle: NeuronBundle
+  package var upBias: FloatVector?
+  package var gateBias: FloatVector?
+  package var downBias: FloatVector?
+
+  package init(
+    attentionNorm: NormWeights, mlpNorm: NormWeights, query: RowMatrix, key: RowMatrix,
+    value: RowMatrix, output: RowMatrix, bundle: NeuronBundle
+  ) {
+    self.attentionNorm = attentionNorm
+    self.mlpNorm = mlpNorm
+    self.query = query
+    self.key = key
+    self.value = value
+    self.output = output
+    self.bundle = bundle
+  }
+}
+
+/// A whole model in the engine's layout: the sparse axis is the row axis in memory.
+///
+/// Whatever reads weights reads these: the reference backend, the CPU kernels, the upload to a
+/// card, the writer of packed files.
+package final class PackedModel: Sendable {
+  package let architecture: Architecture
+  package let tokenEmbedding: RowMatrix
+  package let positionEmbedding: RowMatrix?
+  package let embeddingNorm: NormWeights?
+  /// `[D, E]` and `[E, D]`, where the embedding is narrower than the stream.
+  package let projectIn: RowMatrix?
+  package let projectOut: RowMatrix?
+  package let finalNorm: NormWeights?
+  /// `[V, E]`; the token embedding itself when tied.
+  package let head: RowMatrix
+  package let layers: [PackedLayer]
+  /// Whoever owns the memory behind every row.
+  private let owner: any AnyObject & Sendable
+
+  package init(
+    architecture: Architecture, tokenEmbedding: RowMatrix, positionEmbedding: RowMatrix?,
+    embeddingNorm: NormWeights?, projectIn: RowMatrix?, projectOut: RowMatrix?,
+    finalNorm: NormWeights?, head: RowMatrix, layers: [PackedLayer],
+    owner: any AnyObject & Sendable
+  ) {
+    self.architecture = architecture
+    self.tokenEmbedding = tokenEmbedding
+    self.positionEmbedding = positionEmbedding
+    self.embeddingNorm = embeddingNorm
+    self.projectIn = projectIn
+    self.projectOut = projectOut
+    self.finalNorm = finalNorm
+    self.head = head
+    self.layers = layers
+    self.owner = owner
+  }
+
+  /// The type that most weights are stored in.
+  package var dtype: DType { layers.first?.bundle.matrix.dtype ?? head.dtype }
+}

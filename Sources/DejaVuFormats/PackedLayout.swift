@@ -1,0 +1,176 @@
+package import DejaVuCore
+
+/// The engine's layout of a model as a list of named tensors: what `pack` writes and what loading
+/// a checkpoint fills.
+///
+/// Matrices are `[rows, padded width]` in the checkpoint's type; a neuron's rows lie side by side
+/// in `mlp.bundle` `[F, 2 or 3, padded D]`; vectors are float32, padded with zeros. Every tensor is
+/// a multiple of 64 bytes long, so all start on a cache line.
+package struct PackedLayout: Sendable {
+  package struct Entry: Hashable, Sendable {
+    package let name: String
+    /// Stored dimensions, padding included.
+    package let shape: [Int]
+    package let dtype: DType
+    /// Where the tensor starts when all lie one behind the other.
+    package let offset: Int
+    package let byteCount: Int
+  }
+
+  package let architecture: Architecture
+  package private(set) var entries: [Entry] = []
+  package private(set) var byteCount = 0
+  private var indexByName: [String: Int] = [:]
+
+  /// Type of each group of matrices that kernels read together.
+  package struct Types: Hashable, Sendable {
+    package var embedding: DType
+    package var positions: DType
+    package var projections: DType
+    package var head: DType
+    package var attention: [DType]
+    package var mlp: [DType]
+
+    package init(uniform dtype: DType, layers: Int) {
+      embedding = dtype
+      positions = dtype
+      projections = dtype
+      head = dtype
+      attention = Array(repeating: dtype, count: layers)
+      mlp = Array(repeating: dtype, count: layers)
+    }
+  }
+
+  /// - Precondition: `architecture` has passed the checks of `ModelConfig`, so that sizes fit.
+  package init(architecture: Architecture, types: Types) {
+    self.architecture = architecture
+    let a = architecture
+    addMatrix("embed.tokens", rows: a.vocabulary, columns: a.embeddingWidth, types.embedding)
+    if case .learned(let offset) = a.positions {
+      addMatrix("embed.positions", rows: a.context + offset, columns: a.hidden, types.positions)
+    }
+    if a.hasEmbeddingNorm { addNorm("embed.norm") }
+    if a.projectsEmbedding {
+      addMatrix("project.in", rows: a.hidden, columns: a.embeddingWidth, types.projections)
+      addMatrix("project.out", rows: a.embeddingWidth, columns: a.hidden, types.projections)
+    }
+    for layer in 0..<a.layers { addLayer(layer, types) }
+    if a.hasFinalNorm { addNorm("final_norm") }
+    if !a.tiesHead { addMatrix("head", rows: a.vocabulary, columns: a.embeddingWidth, types.head) }
+  }
+
+  private mutating func addLayer(_ layer: Int, _ types: Types) {
+    let (a, prefix, attention) = (architecture, "layers.\(layer)", types.attention[layer])
+    let (lanes, kvLanes) = (a.heads * a.headWidth, a.kvHeads * a.headWidth)
+    addNorm("\(prefix).attention.norm")
+    for (name, rows) in [("query", lanes), ("key", kvLanes), ("value", kvLanes), ("output", lanes)] {
+      addMatrix("\(prefix).attention.\(name)", rows: rows, columns: a.hidden, attention)
+    }
+    if a.biases.queryKeyValue {
+      for (name, rows) in [("query", lanes), ("key", kvLanes), ("value", kvLanes)] {
+        addVector("\(prefix).attention.\(name)_bias", count: rows)
+      }
+    }
+    if a.biases.attentionOutput { addVector("\(prefix).attention.output_bias", count: a.hidden) }
+    addNorm("\(prefix).mlp.norm")
+    add(
+      "\(prefix).mlp.bundle", shape: [a.neurons, a.rowsPerNeuron, Padding.width(a.hidden)],
+      dtype: types.mlp[layer])
+    guard a.biases.mlp else { return }
+    addVector("\(prefix).mlp.up_bias", count: a.neurons)
+    if a.isGated { addVector("\(prefix).mlp.gate_bias", count: a.neurons) }
+    addVector("\(prefix).mlp.down_bias", count: a.hidden)
+  }
+
+  private mutating func addNorm(_ name: String) {
+    guard architecture.normalization.hasWeight else { return }
+    addVector("\(name).weight", count: architecture.hidden)
+    if architecture.normalization.hasBias { addVector("\(name).bias", count: architecture.hidden) }
+  }
+
+  private mutating func addMatrix(_ name: String, rows: Int, columns: Int, _ dtype: DType) {
+    add(name, shape: [rows, Padding.width(columns)], dtype: dtype)
+  }
+
+  private mutating func addVector(_ name: String, count: Int) {
+    add(name, shape: [Padding.width(count)], dtype: .float32)
+  }
+
+  private mutating func add(_ name: String, shape: [Int], dtype: DType) {
+    let bytes = shape.reduce(dtype.size, *)
+    indexByName[name] = entries.count
+    entries.append(
+      Entry(name: name, shape: shape, dtype: dtype, offset: byteCount, byteCount: bytes))
+    byteCount += bytes
+  }
+
+  package func entry(_ name: String) -> Entry? { indexByName[name].map { entries[$0] } }
+}
+
+extension PackedLayout {
+  /// The model whose tensors lie where `locate` says.
+  package func model(
+    owner: any AnyObject & Sendable, locate: @escaping (Entry) -> UnsafeRawPointer
+  ) -> PackedModel {
+    let parts = Parts(layout: self, locate: locate)
+    let a = architecture
+    guard let tokens = parts.matrix("embed.tokens", columns: a.embeddingWidth) else {
+      preconditionFailure("a layout always has embed.tokens")
+    }
+    return PackedModel(
+      architecture: a, tokenEmbedding: tokens,
+      positionEmbedding: parts.matrix("embed.positions", columns: a.hidden),
+      embeddingNorm: a.hasEmbeddingNorm ? parts.norm("embed.norm") : nil,
+      projectIn: parts.matrix("project.in", columns: a.embeddingWidth),
+      projectOut: parts.matrix("project.out", columns: a.hidden),
+      finalNorm: a.hasFinalNorm ? parts.norm("final_norm") : nil,
+      head: parts.matrix("head", columns: a.embeddingWidth) ?? tokens,
+      layers: (0..<a.layers).map { parts.layer($0) }, owner: owner)
+  }
+
+  private struct Parts {
+    let layout: PackedLayout
+    let locate: (Entry) -> UnsafeRawPointer
+
+    func matrix(_ name: String, columns: Int) -> RowMatrix? {
+      guard let entry = layout.entry(name) else { return nil }
+      let width = entry.shape[entry.shape.count - 1]
+      return RowMatrix(
+        base: locate(entry), dtype: entry.dtype, rows: entry.shape.dropLast().reduce(1, *),
+        columns: columns, stride: width * entry.dtype.size)
+    }
+
+    func vector(_ name: String) -> FloatVector? {
+      guard let entry = layout.entry(name) else { return nil }
+      return FloatVector(
+        base: locate(entry).assumingMemoryBound(to: Float.self), count: entry.shape[0])
+    }
+
+    func norm(_ name: String) -> NormWeights {
+      NormWeights(weight: vector("\(name).weight"), bias: vector("\(name).bias"))
+    }
+
+    func layer(_ index: Int) -> PackedLayer {
+      let (a, prefix) = (layout.architecture, "layers.\(index)")
+      func required(_ name: String) -> RowMatrix {
+        guard let matrix = matrix("\(prefix).\(name)", columns: a.hidden) else {
+          preconditionFailure("a layout always has \(prefix).\(name)")
+        }
+        return matrix
+      }
+      var layer = PackedLayer(
+        attentionNorm: norm("\(prefix).attention.norm"), mlpNorm: norm("\(prefix).mlp.norm"),
+        query: required("attention.query"), key: required("attention.key"),
+        value: required("attention.value"), output: required("attention.output"),
+        bundle: NeuronBundle(matrix: required("mlp.bundle"), rowsPerNeuron: a.rowsPerNeuron))
+      layer.queryBias = vector("\(prefix).attention.query_bias")
+      layer.keyBias = vector("\(prefix).attention.key_bias")
+      layer.valueBias = vector("\(prefix).attention.value_bias")
+      layer.outputBias = vector("\(prefix).attention.output_bias")
+      layer.upBias = vector("\(prefix).mlp.up_bias")
+      layer.gateBias = vector("\(prefix).mlp.gate_bias")
+      layer.downBias = vector("\(prefix).mlp.down_bias")
+      return layer
+    }
+  }
+}
