@@ -118,6 +118,3 @@ package final class AtomicFile {
     return error
   }
 }
-
-/// The system's sentence for an error number.
-func systemMessage(_ code: Int32) -> String { String(cString: strerror(code)) }

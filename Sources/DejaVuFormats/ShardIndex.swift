@@ -2,6 +2,8 @@ import DejaVuJSON
 
 /// Which of several files holds each tensor: `model.safetensors.index.json` and its like.
 public struct ShardIndex: Sendable {
+  /// The index file itself, for messages.
+  public let path: String
   /// The files, each once, in the order of their names.
   public let shards: [String]
   /// Tensor → file.
@@ -32,20 +34,20 @@ public struct ShardIndex: Sendable {
           file: path, reason: "the tensor name '\(tensor)' stands there in two Unicode forms")
       }
     }
+    self.path = path
     self.shardOfTensor = shardOfTensor
     shards = Set(shardOfTensor.values).sorted()
   }
 
   /// Gathers the tensors of all shards, each from the file that the index names.
   ///
-  /// - Parameters:
-  ///   - folder: where the index lies, for messages.
-  ///   - entries: what each of `shards` holds.
+  /// - Parameter entries: what each of `shards` holds.
   /// - Returns: the tensors, and the names of those that no line of the index mentions.
   /// - Throws: ``CheckpointError/misplacedTensor(name:expected:found:)`` for a tensor in another
-  ///   file than named, or also in another; ``CheckpointError/missingTensor(name:folder:)``.
+  ///   file than named, or also in another;
+  ///   ``CheckpointError/invalidTensor(file:name:reason:)`` for one that no file holds.
   func gather(
-    folder: String, entries: [(shard: String, entries: [TensorEntry])]
+    _ entries: [(shard: String, entries: [TensorEntry])]
   ) throws(CheckpointError) -> (tensors: [String: TensorEntry], extras: [String]) {
     var tensors: [String: TensorEntry] = [:]
     var extras: [String] = []
@@ -64,7 +66,10 @@ public struct ShardIndex: Sendable {
         name: stray.key, expected: shardOfTensor[stray.key] ?? "", found: stray.value)
     }
     if let missing = shardOfTensor.keys.filter({ tensors[$0] == nil }).min() {
-      throw .missingTensor(name: missing, folder: folder)
+      let shard = escaped(shardOfTensor[missing] ?? "")
+      throw .invalidTensor(
+        file: path, name: missing,
+        reason: "the index says that '\(shard)' holds it, but no file does")
     }
     return (tensors, extras.sorted())
   }

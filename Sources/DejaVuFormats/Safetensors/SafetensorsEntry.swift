@@ -12,7 +12,7 @@ struct SafetensorsEntry {
     self.file = file
     let limit = SafetensorsHeader.maximumNameBytes
     guard member.key.bytes.count <= limit else {
-      throw invalid("its name is \(member.key.bytes.count) bytes long; at most \(limit) are allowed")
+      throw invalid("its name has \(member.key.bytes.count) bytes; at most \(limit) are allowed")
     }
     guard !member.key.bytes.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
       throw invalid("its name contains control characters")

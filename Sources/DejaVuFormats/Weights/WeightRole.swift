@@ -5,12 +5,14 @@ public enum WeightRole: Hashable, Sendable {
   /// `[V, E]`, `[context + offset, D]`, `[D, E]`, `[E, D]`, `[V, E]`, E the embedding's width:
   /// E = D but for OPT-350M. A tied head is the token embedding and has no role of its own.
   case tokenEmbedding, positionEmbedding, projectIn, projectOut, head
-  case embeddingNorm(NormPart), finalNorm(NormPart)
+  case embeddingNorm(NormPart)
+  case finalNorm(NormPart)
   case layer(Int, LayerRole)
 
   public enum NormPart: Hashable, Sendable { case weight, bias }
   public enum LayerRole: Hashable, Sendable {
-    case attentionNorm(NormPart), mlpNorm(NormPart)
+    case attentionNorm(NormPart)
+    case mlpNorm(NormPart)
     /// `[H·h, D]`, `[K·h, D]`, `[K·h, D]`: one row per lane of a head.
     case query, key, value
     /// `[H·h, D]`: one row per lane of a head, so transposed against Hugging Face's `[D, H·h]`.
