@@ -2,7 +2,7 @@
 ///
 /// Families are data. The decoder reads this table and has no branch on a family's name.
 public struct Architecture: Hashable, Sendable {
-  /// `model_type` of `config.json`, for messages only.
+  /// `model_type` of `config.json`: names how files lay out the weights; no computation reads it.
   public var family: String
   /// L, the number of blocks.
   public var layers: Int

@@ -64,13 +64,15 @@ extension CheckpointError: CustomStringConvertible {
 }
 
 /// `text` with control characters spelled out and its length bounded, safe for a terminal.
+///
+/// Characters that break a line or turn the direction of writing count as control characters.
 package func escaped(_ text: String) -> String {
   var result = ""
   for scalar in text.unicodeScalars.prefix(256) {
-    let isControl = scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value)
-    if isControl || (0x202A...0x202E).contains(scalar.value) || scalar.value == 0x2028 {
+    switch scalar.value {
+    case 0..<0x20, 0x7F..<0xA0, 0x200E...0x200F, 0x2028...0x202E, 0x2066...0x2069:
       result += "\\u{\(String(scalar.value, radix: 16))}"
-    } else {
+    default:
       result.unicodeScalars.append(scalar)
     }
   }

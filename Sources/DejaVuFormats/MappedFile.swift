@@ -22,28 +22,39 @@ public final class MappedFile: @unchecked Sendable {
   ///   file; a FIFO or device is refused without blocking.
   public init(path: String) throws(CheckpointError) {
     self.path = path
-    let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-    guard descriptor >= 0 else {
-      throw .unreadable(path: path, reason: String(cString: strerror(errno)))
+    guard !path.utf8.contains(0) else {
+      throw .unreadable(path: path, reason: "the path contains a NUL character")
     }
+    let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .unreadable(path: path, reason: systemMessage(errno)) }
     defer { close(descriptor) }
-    var status = stat()
-    guard fstat(descriptor, &status) == 0 else {
-      throw .unreadable(path: path, reason: String(cString: strerror(errno)))
-    }
-    guard status.st_mode & S_IFMT == S_IFREG else {
-      throw .unreadable(path: path, reason: "it is not a regular file")
-    }
-    guard status.st_size > 0 else {
+    let count = try Self.size(of: descriptor, path: path)
+    guard count > 0 else {
       bytes = UnsafeRawBufferPointer(start: nil, count: 0)
       return
     }
-    let count = Int(status.st_size)
     guard let base = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), base != MAP_FAILED
     else {
-      throw .unreadable(path: path, reason: String(cString: strerror(errno)))
+      throw .unreadable(path: path, reason: systemMessage(errno))
     }
     bytes = UnsafeRawBufferPointer(start: base, count: count)
+    // A file cut between the two calls would end the process at the first touch of a lost page.
+    guard try Self.size(of: descriptor, path: path) == count else {
+      throw .unreadable(path: path, reason: "its size changed while it was being opened")
+    }
+  }
+
+  /// Size in bytes of an open regular file.
+  private static func size(of descriptor: Int32, path: String) throws(CheckpointError) -> Int {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+      throw .unreadable(path: path, reason: systemMessage(errno))
+    }
+    switch status.st_mode & S_IFMT {
+    case S_IFREG: return Int(status.st_size)
+    case S_IFDIR: throw .unreadable(path: path, reason: "it is a directory")
+    default: throw .unreadable(path: path, reason: "it is not a regular file")
+    }
   }
 
   deinit {

@@ -2,13 +2,17 @@ import DejaVuCore
 
 /// What a weight is for, in the engine's own words.
 public enum WeightRole: Hashable, Sendable {
+  /// `[V, E]`, `[context + offset, D]`, `[D, E]`, `[E, D]`, `[V, E]`, E the embedding's width:
+  /// E = D but for OPT-350M. A tied head is the token embedding and has no role of its own.
   case tokenEmbedding, positionEmbedding, projectIn, projectOut, head
-  case embeddingNorm(NormPart), finalNorm(NormPart)
+  case embeddingNorm(NormPart)
+  case finalNorm(NormPart)
   case layer(Int, LayerRole)
 
   public enum NormPart: Hashable, Sendable { case weight, bias }
   public enum LayerRole: Hashable, Sendable {
-    case attentionNorm(NormPart), mlpNorm(NormPart)
+    case attentionNorm(NormPart)
+    case mlpNorm(NormPart)
     /// `[H·h, D]`, `[K·h, D]`, `[K·h, D]`: one row per lane of a head.
     case query, key, value
     /// `[H·h, D]`: one row per lane of a head, so transposed against Hugging Face's `[D, H·h]`.
@@ -23,7 +27,8 @@ public enum WeightRole: Hashable, Sendable {
 ///
 /// Element (r, c) is at `offset + (r / blockRows) · blockStride + (r % blockRows) · rowStride
 /// + c · columnStride`, all in elements. That covers plain matrices, transposed ones (GPT-2) and
-/// query, key and value rows interleaved by head (GPT-NeoX, BLOOM).
+/// query, key and value rows interleaved by head (GPT-NeoX, BLOOM). Norm weights and biases are
+/// views of one column: row r is element r.
 public struct TensorView: Hashable, Sendable {
   public let tensor: String
   /// The whole stored tensor's shape, checked before anything is copied.

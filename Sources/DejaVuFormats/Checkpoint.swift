@@ -1,0 +1,61 @@
+public import DejaVuCore
+
+/// A model on disk: its configuration and where each of its weights lies, checked against each
+/// other; nothing is copied yet.
+public struct Checkpoint: Sendable {
+  public let folder: String
+  public let architecture: Architecture
+  /// From `generation_config.json`; token ids that it does not name are those of `config.json`.
+  public let generation: GenerationConfig
+  /// Every tensor with a plain ASCII name, by that name.
+  public let tensors: [String: TensorEntry]
+  /// Every weight that the architecture implies; each is in `tensors` with the right shape.
+  public let views: [WeightRole: TensorView]
+  /// The text pairs of the weight files' headers.
+  public let metadata: [String: String]
+  /// What was found and is ignored, one sentence each.
+  public let warnings: [String]
+
+  /// Opens the checkpoint in a folder.
+  ///
+  /// - Parameter path: the folder, or one weight file inside it. In a folder the first of
+  ///   `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin` and
+  ///   `pytorch_model.bin.index.json` is used.
+  /// - Throws: ``CheckpointError``, when a file is missing, damaged or contradicts another.
+  public static func open(folder path: String) throws(CheckpointError) -> Checkpoint {
+    let source = try WeightSource.find(path)
+    let config = try ModelConfig(path: source.folder + "/config.json")
+    let generation = try generation(source.folder, config)
+    let weights = try source.load()
+    let architecture = config.architecture
+    let views = try WeightMap.views(for: architecture, tensors: weights.tensors)
+    let extras =
+      try WeightMap.extras(for: architecture, tensors: weights.tensors) + weights.extras
+    return Checkpoint(
+      folder: source.folder, architecture: architecture, generation: generation,
+      tensors: weights.tensors, views: views, metadata: weights.metadata,
+      warnings: config.warnings + generation.warnings + warnings(extras: extras))
+  }
+
+  private static func generation(
+    _ folder: String, _ config: ModelConfig
+  ) throws(CheckpointError) -> GenerationConfig {
+    let path = folder + "/generation_config.json"
+    guard FileSystem.exists(path) else { return config.tokens }
+    var generation = try GenerationConfig(
+      path: path, vocabulary: config.architecture.vocabulary)
+    if generation.bosToken == nil { generation.bosToken = config.tokens.bosToken }
+    if generation.eosTokens.isEmpty { generation.eosTokens = config.tokens.eosTokens }
+    return generation
+  }
+
+  /// One sentence for each extra tensor, and one for the rest where there are many.
+  private static func warnings(extras: [String]) -> [String] {
+    let shown = 20
+    let sentences = extras.prefix(shown).map {
+      "tensor '\(escaped($0))' is not part of the architecture and is ignored"
+    }
+    guard extras.count > shown else { return sentences }
+    return sentences + ["\(extras.count - shown) more such tensors are ignored"]
+  }
+}
