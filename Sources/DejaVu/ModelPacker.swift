@@ -1,0 +1,117 @@
+package import DejaVuCPU
+package import DejaVuCore
+package import DejaVuFormats
+
+/// Copies a checkpoint into the engine's layout, tensor by tensor, by all threads.
+///
+/// Each source range is dropped once it is copied, so that resident memory stays at one copy of
+/// the weights.
+package struct ModelPacker {
+  private let checkpoint: Checkpoint
+  private let layout: PackedLayout
+  private let copier: RowCopier
+  private let memory: AnonymousMemory
+
+  /// - Throws: ``BackendError`` when there is no memory for the packed weights.
+  package static func pack(
+    _ checkpoint: Checkpoint, team: ThreadTeam,
+    progress: (LoadingProgress) -> Void = { _ in }
+  ) throws(BackendError) -> (model: PackedModel, layout: PackedLayout) {
+    let layout = PackedLayout(
+      architecture: checkpoint.architecture, types: types(of: checkpoint))
+    let memory = try AnonymousMemory(count: layout.byteCount, what: "the weights")
+    let packer = ModelPacker(
+      checkpoint: checkpoint, layout: layout, copier: try RowCopier(team: team), memory: memory)
+    var done = 0
+    for entry in layout.entries {
+      packer.fill(entry)
+      done += entry.byteCount
+      progress(LoadingProgress(bytesDone: done, bytesTotal: layout.byteCount))
+    }
+    return (layout.model(owner: memory) { UnsafeRawPointer(memory.base + $0.offset) }, layout)
+  }
+
+  /// Matrices that kernels read together share a type: the checkpoint's, or float32 if mixed.
+  private static func types(of checkpoint: Checkpoint) -> PackedLayout.Types {
+    func common(_ roles: [WeightRole]) -> DType {
+      let types = Set(roles.compactMap { dtype(of: $0, in: checkpoint) })
+      return types.count == 1 ? types.first ?? .float32 : .float32
+    }
+    let layers = checkpoint.architecture.layers
+    var types = PackedLayout.Types(uniform: .float32, layers: layers)
+    types.embedding = common([.tokenEmbedding])
+    types.positions = common([.positionEmbedding])
+    types.projections = common([.projectIn, .projectOut])
+    types.head = common([.head])
+    types.attention = (0..<layers).map { layer in
+      common([.query, .key, .value, .output].map { .layer(layer, $0) })
+    }
+    types.mlp = (0..<layers).map { layer in
+      common([.gate, .up, .down].map { .layer(layer, $0) })
+    }
+    return types
+  }
+
+  private static func dtype(of role: WeightRole, in checkpoint: Checkpoint) -> DType? {
+    checkpoint.views[role].flatMap { checkpoint.tensors[$0.tensor]?.dtype }
+  }
+
+  private func fill(_ entry: PackedLayout.Entry) {
+    let target = memory.base + entry.offset
+    let width = entry.shape[entry.shape.count - 1] * entry.dtype.size
+    if entry.name.hasSuffix("mlp.bundle"), let layer = Self.layer(of: entry.name) {
+      let kinds: [WeightRole.LayerRole] = entry.shape[1] == 3 ? [.gate, .up, .down] : [.up, .down]
+      for (kind, role) in kinds.enumerated() {
+        copy(
+          .layer(layer, role), to: target + kind * width, stride: width * entry.shape[1],
+          dtype: entry.dtype)
+      }
+    } else if let role = Self.role(of: entry.name) {
+      copy(role, to: target, stride: width, dtype: entry.dtype)
+    }
+  }
+
+  private func copy(
+    _ role: WeightRole, to target: UnsafeMutableRawPointer, stride: Int, dtype: DType
+  ) {
+    guard let view = checkpoint.views[role], let tensor = checkpoint.tensors[view.tensor],
+      let type = tensor.dtype, let base = tensor.bytes.baseAddress
+    else { return }
+    let source = RowCopier.Source(
+      base: base + view.offset * type.size, dtype: type, blockRows: view.blockRows,
+      blockStride: view.blockStride, rowStride: view.rowStride, columnStride: view.columnStride)
+    copier.copy(
+      source, rows: view.rows, columns: view.columns, to: target, stride: stride, dtype: dtype)
+    tensor.file.discard(tensor.range)
+  }
+
+  private static func layer(of name: String) -> Int? {
+    let parts = name.split(separator: ".")
+    return parts.count > 1 && parts[0] == "layers" ? Int(parts[1]) : nil
+  }
+
+  /// The checkpoint's weight that fills a packed tensor of this name.
+  private static func role(of name: String) -> WeightRole? {
+    if let whole = wholeModelRoles[name] { return whole }
+    guard let layer = layer(of: name) else { return nil }
+    let rest = name.split(separator: ".").dropFirst(2).joined(separator: ".")
+    return layerRoles[rest].map { .layer(layer, $0) }
+  }
+
+  private static let wholeModelRoles: [String: WeightRole] = [
+    "embed.tokens": .tokenEmbedding, "embed.positions": .positionEmbedding,
+    "embed.norm.weight": .embeddingNorm(.weight), "embed.norm.bias": .embeddingNorm(.bias),
+    "project.in": .projectIn, "project.out": .projectOut, "head": .head,
+    "final_norm.weight": .finalNorm(.weight), "final_norm.bias": .finalNorm(.bias),
+  ]
+
+  private static let layerRoles: [String: WeightRole.LayerRole] = [
+    "attention.norm.weight": .attentionNorm(.weight), "attention.norm.bias": .attentionNorm(.bias),
+    "attention.query": .query, "attention.key": .key, "attention.value": .value,
+    "attention.output": .output, "attention.query_bias": .queryBias,
+    "attention.key_bias": .keyBias, "attention.value_bias": .valueBias,
+    "attention.output_bias": .outputBias, "mlp.norm.weight": .mlpNorm(.weight),
+    "mlp.norm.bias": .mlpNorm(.bias), "mlp.up_bias": .upBias, "mlp.gate_bias": .gateBias,
+    "mlp.down_bias": .downBias,
+  ]
+}

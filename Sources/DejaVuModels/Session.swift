@@ -1,0 +1,105 @@
+package import DejaVuCore
+
+/// One sequence on one backend, erased: what generation, evaluation and benchmarks drive.
+package protocol Session: AnyObject {
+  var architecture: Architecture { get }
+  /// Positions held so far.
+  var count: Int { get }
+  var capacity: Int { get }
+  var tally: Tally { get set }
+  var mode: RunMode { get set }
+  /// Continues the sequence by `tokens`, in as many batches as needed.
+  ///
+  /// - Parameters:
+  ///   - wanted: whose logits are computed.
+  ///   - read: called with each wanted token's index among `tokens` and its logits `[V]`.
+  func run(
+    _ tokens: ArraySlice<TokenID>, wanted: WantedLogits,
+    _ read: (_ index: Int, _ logits: UnsafeBufferPointer<Float>) -> Void
+  ) throws(BackendError)
+  /// Continues the sequence by one token; the logits are valid until the next call.
+  func decode(_ token: TokenID) throws(BackendError) -> UnsafeBufferPointer<Float>
+  func truncate(to count: Int)
+  func fork(capacity: Int) throws(BackendError) -> any Session
+}
+
+/// The three runs that are never mixed.
+package enum RunMode: String, Hashable, Sendable {
+  /// Every row is read.
+  case dense
+  /// Every up row, and the down rows of neurons that are not zero.
+  case exact
+}
+
+/// A decoder, a cache and a batch for one sequence.
+package final class DecoderSession<B: Backend>: Session {
+  private let decoder: Decoder<B>
+  private let cache: B.Cache
+  private let batch = StepBatch<B.Cache>()
+  package var mode: RunMode
+
+  package init(decoder: Decoder<B>, capacity: Int, mode: RunMode) throws(BackendError) {
+    self.decoder = decoder
+    self.mode = mode
+    cache = try decoder.backend.makeCache(capacity: capacity)
+  }
+
+  private init(decoder: Decoder<B>, cache: B.Cache, mode: RunMode) {
+    self.decoder = decoder
+    self.cache = cache
+    self.mode = mode
+  }
+
+  package var architecture: Architecture { decoder.backend.architecture }
+  package var count: Int { cache.count }
+  package var capacity: Int { cache.capacity }
+  package var tally: Tally {
+    get { decoder.backend.tally }
+    set { decoder.backend.tally = newValue }
+  }
+
+  package func run(
+    _ tokens: ArraySlice<TokenID>, wanted: WantedLogits,
+    _ read: (_ index: Int, _ logits: UnsafeBufferPointer<Float>) -> Void
+  ) throws(BackendError) {
+    var rest = tokens
+    while !rest.isEmpty {
+      let part = rest.prefix(decoder.backend.batchCapacity)
+      rest = rest.dropFirst(part.count)
+      let wants: WantedLogits = wanted == .last && !rest.isEmpty ? .none : wanted
+      try step(part, wanted: wants)
+      for (index, at) in batch.wanted.enumerated() {
+        read(part.startIndex - tokens.startIndex + at, decoder.backend.logits(index))
+      }
+    }
+  }
+
+  package func decode(_ token: TokenID) throws(BackendError) -> UnsafeBufferPointer<Float> {
+    try step(CollectionOfOne(token), wanted: .last)
+    return decoder.backend.logits(0)
+  }
+
+  private func step(
+    _ tokens: some Collection<TokenID>, wanted: WantedLogits
+  ) throws(BackendError) {
+    guard cache.count + tokens.count <= cache.capacity else {
+      throw .contextExceeded(needed: cache.count + tokens.count, limit: cache.capacity)
+    }
+    let vocabulary = architecture.vocabulary
+    for token in tokens where token < 0 || Int(token) >= vocabulary {
+      throw .tokenOutOfRange(token: Int(token), vocabulary: vocabulary)
+    }
+    batch.removeAll()
+    batch.append(tokens, cache: cache, wanted: wanted)
+    switch mode {
+    case .dense: try decoder.step(batch, selector: EveryRow<B>())
+    case .exact: try decoder.step(batch, selector: NonzeroRows<B>())
+    }
+  }
+
+  package func truncate(to count: Int) { cache.truncate(to: count) }
+
+  package func fork(capacity: Int) throws(BackendError) -> any Session {
+    DecoderSession(decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode)
+  }
+}
