@@ -15,6 +15,8 @@ public enum PickleCheckpointFile {
   ///   ``CheckpointError`` for a file that is damaged or not there.
   public static func entries(path: String) throws(CheckpointError) -> [TensorEntry] {
     let file = try MappedFile(path: path)
+    // The readers below hold pointers into the mapping.
+    defer { withExtendedLifetime(file) {} }
     try ForeignFormat.refuse(file)
     let archive = try ZipArchive(file)
     let prefix = archive.firstName.prefix { $0 != "/" } + "/"

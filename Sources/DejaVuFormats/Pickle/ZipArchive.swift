@@ -106,18 +106,17 @@ private struct ZipDirectoryEntry {
         reason: "its zip entry '\(name)' starts at byte \(headerOffset), past the last entry's end")
     }
     var cursor = ByteCursor(file, headerOffset..<end, part: "zip entry '\(name)'")
-    let signature = try cursor.read(UInt32.self)
+    let disagreement = CheckpointError.malformed(
+      file: file.path,
+      reason: "its zip directory and the header at byte \(headerOffset) disagree about '\(name)'")
+    guard try cursor.read(UInt32.self) == 0x0403_4B50 else { throw disagreement }
     _ = try cursor.take(2)  // version
     let local = try ZipHeader(reading: &cursor)
     let localName = try cursor.take(local.nameCount)
     let extra = try cursor.take(local.extraCount)
-    guard signature == 0x0403_4B50, file.holds(file.bytes[nameRange], at: localName.lowerBound),
+    guard file.holds(file.bytes[nameRange], at: localName.lowerBound),
       localName.count == nameRange.count, try agrees(local, extra: extra, in: file)
-    else {
-      throw .malformed(
-        file: file.path,
-        reason: "its zip directory and the header at byte \(headerOffset) disagree about '\(name)'")
-    }
+    else { throw disagreement }
     try local.requireStored(name: name, in: file)
     return try cursor.take(size)
   }
