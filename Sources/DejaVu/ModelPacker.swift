@@ -67,7 +67,9 @@ package struct ModelPacker {
           dtype: entry.dtype)
       }
     } else if let role = Self.role(of: entry.name) {
-      copy(role, to: target, stride: width, dtype: entry.dtype)
+      // A vector's view has one element per row.
+      let stride = entry.shape.count == 1 ? entry.dtype.size : width
+      copy(role, to: target, stride: stride, dtype: entry.dtype)
     }
   }
 

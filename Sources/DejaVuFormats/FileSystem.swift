@@ -7,9 +7,9 @@
 #endif
 
 /// Questions about paths; opening them is ``MappedFile``'s business.
-enum FileSystem {
+package enum FileSystem {
   /// Whether anything has this name, be it a link that leads nowhere.
-  static func exists(_ path: String) -> Bool {
+  package static func exists(_ path: String) -> Bool {
     var status = stat()
     return !path.utf8.contains(0) && lstat(path, &status) == 0
   }
@@ -17,7 +17,7 @@ enum FileSystem {
   /// Whether `path` is a folder.
   ///
   /// - Throws: ``CheckpointError/unreadable(path:reason:)`` when nothing is there.
-  static func isFolder(_ path: String) throws(CheckpointError) -> Bool {
+  package static func isFolder(_ path: String) throws(CheckpointError) -> Bool {
     guard !path.utf8.contains(0) else {
       throw .unreadable(path: path, reason: "the path contains a NUL character")
     }

@@ -7,7 +7,7 @@ public struct ModelConfig: Sendable {
   /// What the file says and this version ignores.
   public let warnings: [String]
   /// Token ids that the file names; see ``GenerationConfig``.
-  let tokens: GenerationConfig
+  package let tokens: GenerationConfig
 
   static let maximumBytes = 4 << 20
   static let limits = JSONLimits(depth: 32, values: 200_000)

@@ -1,0 +1,50 @@
+public import DejaVuCPU
+package import DejaVuCore
+package import DejaVuModels
+
+/// Where a model runs.
+public enum BackendChoice: Hashable, Sendable {
+  /// Kernels on the processor's threads.
+  case cpu(CPUOptions)
+}
+
+/// A packed model on a backend, erased: the only place that names one.
+///
+/// Not thread-safe: one step at a time.
+package final class Engine {
+  package let model: PackedModel
+  package let backend: BackendChoice
+  private let runner: Runner
+
+  private enum Runner {
+    case cpu(Decoder<CPUBackend>)
+  }
+
+  package init(model: PackedModel, backend: BackendChoice) throws(BackendError) {
+    self.model = model
+    self.backend = backend
+    switch backend {
+    case .cpu(let options):
+      runner = .cpu(Decoder(backend: try CPUBackend(model: model, options: options)))
+    }
+  }
+
+  /// A new sequence with room for `capacity` positions.
+  ///
+  /// - Throws: ``BackendError/contextExceeded(needed:limit:)`` past the model's context.
+  package func makeSession(
+    capacity: Int, mode: RunMode = .dense
+  ) throws(BackendError) -> any Session {
+    let limit = model.architecture.context
+    guard capacity <= limit else { throw .contextExceeded(needed: capacity, limit: limit) }
+    switch runner {
+    case .cpu(let decoder):
+      return try DecoderSession(decoder: decoder, capacity: capacity, mode: mode)
+    }
+  }
+
+  /// The CPU backend, where the engine runs on it: benchmarks measure its memory with its threads.
+  package var cpu: CPUBackend? {
+    if case .cpu(let decoder) = runner { decoder.backend } else { nil }
+  }
+}

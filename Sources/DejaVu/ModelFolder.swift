@@ -1,0 +1,52 @@
+package import DejaVuCPU
+package import DejaVuCore
+package import DejaVuFormats
+
+/// A model loaded from a folder, and what is known about it.
+package struct LoadedModel {
+  package let model: PackedModel
+  package let generation: GenerationConfig
+  /// Text pairs of the weight files' headers.
+  package let metadata: [String: String]
+  /// SHA-256 over the source's configuration and sampled weights.
+  package let fingerprint: String
+  package let warnings: [String]
+  /// Whether the weights are used in place from a packed file.
+  package let isMapped: Bool
+  /// The packed tensors, when they were packed in memory.
+  package let layout: PackedLayout?
+
+  /// Whether the weights are random numbers and every figure is about speed only.
+  package var isSynthetic: Bool { metadata["dejavu.synthetic"] != nil }
+}
+
+/// Opens models: packed ones in place, checkpoints by packing them.
+package enum ModelFolder {
+  /// - Throws: ``CheckpointError`` or ``BackendError``.
+  package static func load(
+    _ path: String, team: ThreadTeam, progress: (LoadingProgress) -> Void = { _ in }
+  ) throws -> LoadedModel {
+    let packed = path + "/" + PackedFile.fileName
+    if FileSystem.exists(packed) { return try loadPacked(folder: path, file: packed) }
+    let checkpoint = try Checkpoint.open(folder: path)
+    let fingerprint = checkpoint.metadata["dejavu.fingerprint"] ?? checkpoint.fingerprint
+    let (model, layout) = try ModelPacker.pack(checkpoint, team: team, progress: progress)
+    return LoadedModel(
+      model: model, generation: checkpoint.generation, metadata: checkpoint.metadata,
+      fingerprint: fingerprint, warnings: checkpoint.warnings, isMapped: false, layout: layout)
+  }
+
+  private static func loadPacked(folder: String, file: String) throws -> LoadedModel {
+    let config = try ModelConfig(path: folder + "/config.json")
+    let (model, metadata) = try PackedFile.open(path: file, architecture: config.architecture)
+    let generationPath = folder + "/generation_config.json"
+    let generation =
+      FileSystem.exists(generationPath)
+      ? try GenerationConfig(path: generationPath, vocabulary: config.architecture.vocabulary)
+      : config.tokens
+    return LoadedModel(
+      model: model, generation: generation, metadata: metadata,
+      fingerprint: metadata["dejavu.fingerprint"] ?? "unknown", warnings: config.warnings,
+      isMapped: true, layout: nil)
+  }
+}

@@ -1,0 +1,197 @@
+package import DejaVuCore
+import DejaVuFormats
+public import DejaVuModels
+import DejaVuTokenizers
+
+/// What to generate and when to stop.
+public struct GenerationOptions: Hashable, Sendable {
+  public var maxTokens: Int
+  public var sampling: SamplingOptions
+  /// Texts at which generation ends; they are not part of the result.
+  public var stop: [String]
+  /// Whether control-token text in the prompt, such as `</s>`, becomes that token.
+  public var parsesSpecialTokens: Bool
+  /// Whether an end-of-text token is taken as any other.
+  public var ignoresEnd: Bool
+
+  public init(
+    maxTokens: Int = 128, sampling: SamplingOptions = SamplingOptions(), stop: [String] = [],
+    parsesSpecialTokens: Bool = false, ignoresEnd: Bool = false
+  ) {
+    self.maxTokens = maxTokens
+    self.sampling = sampling
+    self.stop = stop
+    self.parsesSpecialTokens = parsesSpecialTokens
+    self.ignoresEnd = ignoresEnd
+  }
+}
+
+/// Why a text ended.
+public enum FinishReason: String, Hashable, Sendable {
+  /// The model ended it, or a stop text came up.
+  case stop
+  /// The tokens asked for, or the model's context, were spent.
+  case length
+  /// The reader went away.
+  case cancelled
+}
+
+/// What a generation did and how long it took.
+public struct GenerationReport: Hashable, Sendable {
+  public var text = ""
+  public var promptTokens = 0
+  public var tokens: [TokenID] = []
+  public var finishReason = FinishReason.length
+  public var promptTime = Duration.zero
+  public var decodeTime = Duration.zero
+  /// Bytes that decoding one token read, on average.
+  public var bytesPerToken = 0.0
+  package var tally = Tally()
+
+  /// Decoded tokens per second; the first token comes out of the prompt and does not count.
+  public var tokensPerSecond: Double {
+    let seconds = decodeTime / .seconds(1)
+    return seconds > 0 && tokens.count > 1 ? Double(tokens.count - 1) / seconds : 0
+  }
+}
+
+/// Prompt → text: encode, prefill, then sample and decode one token at a time.
+package struct TextGenerator {
+  private let model: LanguageModel
+
+  package init(model: LanguageModel) { self.model = model }
+
+  /// Runs to the end on the calling thread.
+  ///
+  /// - Parameter onPiece: called with each piece of valid text; returns whether to go on.
+  /// - Throws: ``BackendError``.
+  package func run(
+    prompt: String, options: GenerationOptions, mode: RunMode = .dense,
+    onPiece: (String) -> Bool
+  ) throws(BackendError) -> GenerationReport {
+    let ids = promptTokens(prompt, options: options)
+    let limit = model.architecture.context
+    guard ids.count < limit else { throw .contextExceeded(needed: ids.count + 1, limit: limit) }
+    let capacity = min(limit, ids.count + max(options.maxTokens, 1))
+    let session = try model.engine.makeSession(capacity: capacity, mode: mode)
+    var sampler = Sampler(options: options.sampling, vocabulary: model.architecture.vocabulary)
+    for id in ids { sampler.observe(id) }
+    var report = GenerationReport()
+    report.promptTokens = ids.count
+    guard options.maxTokens > 0 else { return report }
+    let clock = ContinuousClock()
+    let start = clock.now
+    var next: TokenID = 0
+    try session.run(ids[...], wanted: .last) { _, logits in
+      next = sampler.next(logits, position: ids.count)
+    }
+    report.promptTime = clock.now - start
+    session.tally = Tally()
+    var writer = PieceWriter(tokenizer: model.tokenizer, stop: options.stop)
+    try decode(from: next, session, &sampler, &writer, options, &report, onPiece)
+    report.tally = session.tally
+    report.bytesPerToken = Double(session.tally.bytes) / Double(max(session.tally.tokens, 1))
+    report.text = writer.text
+    return report
+  }
+
+  private func decode(
+    from first: TokenID, _ session: any Session, _ sampler: inout Sampler,
+    _ writer: inout PieceWriter, _ options: GenerationOptions, _ report: inout GenerationReport,
+    _ onPiece: (String) -> Bool
+  ) throws(BackendError) {
+    let clock = ContinuousClock()
+    let start = clock.now
+    report.tokens.reserveCapacity(options.maxTokens)
+    var token = first
+    while true {
+      if !options.ignoresEnd, isEnd(token) {
+        report.finishReason = .stop
+        break
+      }
+      report.tokens.append(token)
+      sampler.observe(token)
+      let piece = writer.append(token)
+      if !piece.isEmpty, !onPiece(piece) {
+        report.finishReason = .cancelled
+        break
+      }
+      if writer.hasStopped {
+        report.finishReason = .stop
+        break
+      }
+      if report.tokens.count >= options.maxTokens || session.count >= session.capacity { break }
+      token = sampler.next(try session.decode(token), position: session.count)
+    }
+    report.decodeTime = clock.now - start
+    let rest = writer.finish()
+    if !rest.isEmpty, report.finishReason != .cancelled { _ = onPiece(rest) }
+  }
+
+  private func isEnd(_ token: TokenID) -> Bool {
+    let named = model.loaded.generation.eosTokens
+    return named.isEmpty ? token == model.tokenizer.eosToken : named.contains(Int(token))
+  }
+
+  /// A prompt always has at least one token: without any, the model's first.
+  private func promptTokens(_ prompt: String, options: GenerationOptions) -> [TokenID] {
+    let ids = model.tokenizer.encode(
+      prompt, addingSpecialTokens: true, parsingSpecialTokens: options.parsesSpecialTokens)
+    guard ids.isEmpty else { return ids }
+    let first = model.tokenizer.bosToken ?? model.tokenizer.eosToken ?? 0
+    return [first]
+  }
+}
+
+/// Token ids → text without half characters and without the stop texts.
+struct PieceWriter {
+  private var stream: TokenStream
+  private let stop: [String]
+  /// Text that is out, or could be the beginning of a stop text and waits.
+  private(set) var text = ""
+  private var held = ""
+  private(set) var hasStopped = false
+
+  init(tokenizer: any Tokenizer, stop: [String]) {
+    stream = TokenStream(tokenizer: tokenizer, skippingSpecialTokens: true)
+    self.stop = stop.filter { !$0.isEmpty }
+  }
+
+  /// Adds a token; returns the text that is now certain.
+  mutating func append(_ token: TokenID) -> String { release(stream.append(token), isLast: false) }
+
+  /// The rest, when no more tokens come.
+  mutating func finish() -> String { hasStopped ? "" : release(stream.flush(), isLast: true) }
+
+  private mutating func release(_ piece: String, isLast: Bool) -> String {
+    if stop.isEmpty {
+      text += piece
+      return piece
+    }
+    held += piece
+    if let cut = stop.compactMap({ held.firstRange(of: $0)?.lowerBound }).min() {
+      hasStopped = true
+      return out(String(held[..<cut]))
+    }
+    return out(isLast ? held : String(held.dropLast(longestStopPrefix)))
+  }
+
+  private mutating func out(_ certain: String) -> String {
+    held = hasStopped ? "" : String(held.dropFirst(certain.count))
+    text += certain
+    return certain
+  }
+
+  /// How much of the end of `held` could still become a stop text.
+  private var longestStopPrefix: Int {
+    var longest = 0
+    for text in stop {
+      for length in stride(from: min(text.count - 1, held.count), to: longest, by: -1)
+      where held.hasSuffix(text.prefix(length)) {
+        longest = length
+        break
+      }
+    }
+    return longest
+  }
+}
