@@ -30,6 +30,7 @@ let package = Package(
   ],
   targets: [
     .target(name: "CDejaVuKernels", cSettings: [.define("NDEBUG")]),
+    .target(name: "CDejaVuBLAS", linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
     .target(name: "DejaVuJSON", swiftSettings: strictAndSafe),
     .target(name: "DejaVuCore", swiftSettings: strict),
     .target(name: "DejaVuTokenizers", dependencies: ["DejaVuJSON"], swiftSettings: strictAndSafe),
@@ -51,6 +52,7 @@ let package = Package(
       name: "DejaVuEvaluation",
       dependencies: [
         "DejaVu", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+        "CDejaVuBLAS",
       ],
       swiftSettings: strict),
     .executableTarget(
