@@ -25,8 +25,10 @@ public enum Fingerprint {
       let shape = entry.shape.map(String.init).joined(separator: ",")
       let title = "\(entry.name.utf8.count) \(entry.name) \(entry.storedType) [\(shape)]\n"
       digest.update(title.utf8)
-      for range in sampledRanges(entry.range.count) {
-        digest.update(UnsafeRawBufferPointer(rebasing: entry.bytes[range]))
+      entry.withBytes { bytes in
+        for range in sampledRanges(bytes.count) {
+          digest.update(UnsafeRawBufferPointer(rebasing: bytes[range]))
+        }
       }
     }
     return digest.hexDigest()

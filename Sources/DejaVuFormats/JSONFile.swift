@@ -15,7 +15,9 @@ enum JSONFile {
       throw .malformed(
         file: path, reason: "\(file.bytes.count) bytes are above the limit of \(maximumBytes)")
     }
-    return try object(in: file.bytes, file: path, limits: limits)
+    return try file.withBytes { bytes throws(CheckpointError) in
+      try object(in: bytes, file: path, limits: limits)
+    }
   }
 
   static func object(

@@ -14,6 +14,8 @@
 public final class MappedFile: @unchecked Sendable {
   // Safe to share: the pages are read-only and the fields are constants.
   public let path: String
+  /// The whole file. Valid only while something holds this object, which Swift may let go after
+  /// its last use; `withBytes` holds it.
   public let bytes: UnsafeRawBufferPointer
 
   /// Maps `path`.
@@ -61,6 +63,14 @@ public final class MappedFile: @unchecked Sendable {
     if let base = bytes.baseAddress {
       munmap(UnsafeMutableRawPointer(mutating: base), bytes.count)
     }
+  }
+
+  /// Calls `body` with the whole file, which stays mapped until it returns.
+  public func withBytes<Result, Failure>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    defer { withExtendedLifetime(self) {} }
+    return try body(bytes)
   }
 
   /// Gives the pages that lie wholly inside `range` back to the system; they are read again from

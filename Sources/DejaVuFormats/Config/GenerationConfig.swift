@@ -16,6 +16,12 @@ public struct GenerationConfig: Hashable, Sendable {
   /// What the file says and cannot be used, such as tokens outside the vocabulary.
   public var warnings: [String]
 
+  /// A file that says nothing.
+  public init() {
+    eosTokens = []
+    warnings = []
+  }
+
   /// Reads the file at `path`.
   ///
   /// - Parameter vocabulary: V; tokens at or above it can neither be fed nor produced, so they

@@ -11,7 +11,9 @@ public struct SafetensorsFile: Sendable {
   ///   about the data, or exceeds the caps of ``SafetensorsHeader``.
   public init(path: String) throws(CheckpointError) {
     let file = try MappedFile(path: path)
-    let header = try SafetensorsHeader(reading: file.bytes, file: path)
+    let header = try file.withBytes { bytes throws(CheckpointError) in
+      try SafetensorsHeader(reading: bytes, file: path)
+    }
     entries = header.tensors.map { tensor in
       // Cannot overflow: the header checked that every range ends inside the file.
       let start = header.dataStart + tensor.range.lowerBound

@@ -28,6 +28,16 @@ public struct TensorEntry: Sendable {
     self.range = range
   }
 
-  /// The tensor's bytes, in place.
+  /// Calls `body` with the tensor's bytes, in place; they must not leave it.
+  public func withBytes<Result, Failure>(
+    _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try file.withBytes { whole throws(Failure) in
+      try body(UnsafeRawBufferPointer(rebasing: whole[range]))
+    }
+  }
+
+  /// The tensor's bytes, in place. Valid only while something holds `file`: a caller whose last
+  /// use of the entry is this property must use `withBytes` instead.
   public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[range]) }
 }

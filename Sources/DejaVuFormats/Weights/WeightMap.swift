@@ -105,8 +105,8 @@ extension WeightMap {
     let start =
       view.offset + index / view.blockRows * view.blockStride
       + index % view.blockRows * view.rowStride
-    return (0..<view.columns).map { column in
-      element(start + column * view.columnStride, dtype, entry.bytes)
+    return entry.withBytes { bytes in
+      (0..<view.columns).map { element(start + $0 * view.columnStride, dtype, bytes) }
     }
   }
 
