@@ -44,7 +44,7 @@ struct AddedTokenMatcher: Sendable {
 
   /// Calls `body` with the stretches and tokens of `text`, in order; no stretch is empty.
   ///
-  /// - Parameter parsingSpecialTokens: without it, special tokens are passed over as text.
+  /// Without `parsingSpecialTokens`, special tokens are passed over as text.
   func forEachSegment(
     in text: ArraySlice<UInt8>, parsingSpecialTokens: Bool, _ body: (Segment) -> Void
   ) {

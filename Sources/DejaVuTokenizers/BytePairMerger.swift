@@ -18,13 +18,15 @@ struct BytePairMerger: Sendable {
   }
 
   private let byteTokens: [TokenID]
-  /// Keyed by both tokens of a pair. A pair that is listed twice has its last rank, as in the
-  /// reference implementation.
+  /// The rules, keyed by both tokens of a pair.
+  ///
+  /// A pair that is listed twice has its last rank, as in the reference implementation.
   private let merges: [UInt64: Merge]
   /// Words that are tokens as a whole; empty unless the model skips merging for them.
   private let wholeWords: [ByteString: TokenID]
 
-  /// - Parameter special: tokens that no word may become as a whole, lest text steer the model.
+  /// Looks up the tokens of all rules; no word may become a `special` token as a whole, lest
+  /// text steer the model.
   init(
     _ model: BytePairModel, special: Set<TokenID>, file: String
   ) throws(TokenizerError) {
@@ -65,9 +67,8 @@ struct BytePairMerger: Sendable {
     UInt64(left) << 32 | UInt64(right)
   }
 
-  /// Appends the tokens of `word` to `ids`.
+  /// Appends the tokens of `word` to `ids`; the workspace is memory to reuse from word to word.
   ///
-  /// - Parameter workspace: memory to reuse from word to word.
   /// - Complexity: O(n log n) for n bytes.
   func encode(
     _ word: ArraySlice<UInt8>, to ids: inout [TokenID], using workspace: inout Workspace

@@ -81,7 +81,7 @@ extension ClassifiedText {
     return endOfRun(from: endOfRun(from: start + 1) { $0 == .other }) { $0 == .newline }
   }
 
-  /// `\s*[\r\n]+|\s+(?!\S)|\s+`
+  /// Where a match of `\s*[\r\n]+|\s+(?!\S)|\s+` at `start` ends.
   private func endOfLines(from start: Int) -> Int {
     var index = start
     var afterNewline: Int?

@@ -28,6 +28,7 @@ public protocol Tokenizer: Sendable {
   ///   - addingSpecialTokens: whether the model's own beginning and end are put around the text.
   ///   - parsingSpecialTokens: whether control-token text such as `</s>` becomes that token.
   ///     Leave it off for text from strangers: with it off such text is only text.
+  /// - Returns: the ids, with the model's beginning and end if asked for.
   /// - Complexity: near-linear in the length of `text`, whatever it says.
   func encode(
     utf8 text: [UInt8], addingSpecialTokens: Bool, parsingSpecialTokens: Bool

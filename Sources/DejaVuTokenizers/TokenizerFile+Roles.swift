@@ -50,8 +50,9 @@ extension TokenizerFile {
     return id
   }
 
-  /// Lets `add_bos_token` and `add_eos_token`, where stated, replace the post-processor, as
-  /// `transformers` does. OPT begins every text with its special token unless told otherwise.
+  /// Lets the flags for beginning and end, where stated, replace the post-processor.
+  ///
+  /// So does `transformers` with `add_bos_token` and `add_eos_token`. OPT begins every text with its special token unless told otherwise.
   mutating func applyFlags(
     of settings: TokenizerSettings, roles: [TokenizerSettings.Role: TokenID]
   ) {
