@@ -11,7 +11,8 @@
 #define LOADV vload
 #define STOREV vstore
 #define NAME(base) base##_f32
-#include "rows.h"
+#include "stream.h"
+#include "cache.h"
 #include "gemm.h"
 #ifdef HAS_BF16_PRODUCTS
 #include "gemm_bf16.h"
@@ -25,7 +26,8 @@
 #define LOADV vload_f16
 #define STOREV vstore_f16
 #define NAME(base) base##_f16
-#include "rows.h"
+#include "stream.h"
+#include "cache.h"
 #include "gemm.h"
 #ifdef HAS_BF16_PRODUCTS
 #include "gemm_bf16.h"
@@ -37,7 +39,8 @@
 #define LOADV vload_bf16
 #define STOREV vstore_bf16
 #define NAME(base) base##_bf16
-#include "rows.h"
+#include "stream.h"
+#include "cache.h"
 #include "gemm.h"
 #ifdef HAS_BF16_PRODUCTS
 #include "gemm_bf16.h"

@@ -1,14 +1,16 @@
 // Kernels that read no stored rows, and helpers of those that do; included once per isa_*.c.
 
 enum { GEMM_NR = GEMM_NV * VW, GEMM_KC = 256 };
+/// Elements that one turn of a streaming loop takes.
+enum { TURN = 4 * VW };
 
 static inline void prefetch_span(const void *p, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);
 }
 static inline void prefetch_row(const void *p, size_t bytes) { prefetch_span(p, bytes); }
 
-/// Whether x and accumulator together crowd a 32 KiB L1 cache, so that several rows share a pass.
-static inline int takes_rows_together(size_t d) { return d >= 3072; }
+/// Whether vector and accumulator, in float32, crowd a 32 KiB L1 cache.
+static inline int crowds_cache(size_t d) { return d >= 3072; }
 
 static inline float activate_one(float x, int32_t activation) {
   switch (activation) {
