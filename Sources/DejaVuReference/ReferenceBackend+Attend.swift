@@ -23,7 +23,8 @@ extension ReferenceBackend {
         remember(layer: layer, cache: slice.cache, position: position, x: x[t])
         let groups = heads.rows(of: t, universe: architecture.kvHeads)
         var sum = [Double](repeating: 0, count: architecture.hidden)
-        for head in 0..<architecture.heads where groups.contains(head / architecture.headsPerGroup) {
+        for head in 0..<architecture.heads
+        where groups.contains(head / architecture.headsPerGroup) {
           let context = context(
             layer: layer, head: head, cache: slice.cache, position: position, x: x[t])
           accumulate(context, of: head, layer: layer, into: &sum)
