@@ -7,6 +7,12 @@ package enum TinyModel: String, CaseIterable, Sendable {
 
   /// A model with weights of variance 1 / columns, so that streams neither die nor explode.
   package func model(dtype: DType = .float32, seed: UInt64 = 1) -> PackedModel {
+    Self.model(of: architecture, dtype: dtype, seed: seed)
+  }
+
+  package static func model(
+    of architecture: Architecture, dtype: DType = .float32, seed: UInt64 = 1
+  ) -> PackedModel {
     let types = PackedLayout.Types(uniform: dtype, layers: architecture.layers)
     let layout = PackedLayout(architecture: architecture, types: types)
     let memory = OwnedMemory(byteCount: layout.byteCount)
