@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 
 #if canImport(Glibc)
   import Glibc
@@ -37,7 +37,7 @@ extension RowMatrix {
 
 extension Activation {
   /// σ(x)
-  func callAsFunction(_ x: Double) -> Double {
+  package func callAsFunction(_ x: Double) -> Double {
     switch self {
     case .relu: x < 0 ? 0 : x
     case .gelu: 0.5 * x * (1 + erf(x / 2.0.squareRoot()))

@@ -32,7 +32,7 @@ package struct Tolerance: Sendable, CustomStringConvertible {
   /// The same with both operands rounded to bfloat16.
   package static func brainSum(of terms: Int) -> Tolerance {
     Tolerance(
-      2 * 0x1p-9 + sum(of: terms).bound, because: "each operand is rounded to 8 bits")
+      2 * 0x1p-8 + 0x1p-16 + sum(of: terms).bound, because: "each operand is rounded to 8 bits")
   }
 
   /// A function computed in float32 from exact arguments.
