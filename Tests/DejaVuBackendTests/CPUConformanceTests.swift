@@ -84,4 +84,35 @@ struct CPUConformanceTests {
         "a cache of \(tokens.count)")
     }
   }
+
+  @Test(arguments: [TinyModel.llamaGrouped, .bloom])
+  func `a fork may be longer than any cache made before`(tiny: TinyModel) throws {
+    let model = tiny.model()
+    let answers = ReferenceAnswers(model: model, cacheType: .float32)
+    let trial = Trial(Candidate(try CPUBackend(model: model, options: CPUOptions(threads: 2))))
+    let tokens = answers.sequences[0]
+    let trunk = try trial.makeCache(capacity: 4)
+    var found = try trial.run(Array(tokens[..<4]), steps: [4], cache: trunk, plan: .all)
+    let branch = try trunk.fork(capacity: 4096)
+    found += try trial.run(Array(tokens[4...]), steps: [40, 1], cache: branch, plan: .all)
+    try expectClose(
+      found, answers.logits(sequence: 0, plan: .all), within: .logits(cache: .float32),
+      "a fork of 4096 positions")
+  }
+
+  @Test func `a sequence that adds nothing to a batch changes nothing`() throws {
+    let model = TinyModel.opt.model()
+    let answers = ReferenceAnswers(model: model, cacheType: .float32)
+    let trial = Trial(Candidate(try CPUBackend(model: model, options: CPUOptions(threads: 2))))
+    let (idle, busy) = (try trial.makeCache(), try trial.makeCache())
+    var found: [[Float]] = []
+    for token in answers.sequences[2] {
+      found += try trial.step([
+        Continuation([], cache: idle, plan: .all), Continuation([token], cache: busy, plan: .all),
+      ])
+    }
+    #expect(idle.count == 0)
+    try expectClose(
+      found, answers.logits(sequence: 2, plan: .all), within: .logits(cache: .float32), "decode")
+  }
 }

@@ -13,6 +13,17 @@ struct ReferenceTests {
     try checkBackend(candidate, against: answers, within: exact)
   }
 
+  /// The control of the conformance check: rounding keys is enough to be found out.
+  @Test(arguments: TinyModel.allCases)
+  func `a cache of another type does not pass the check`(tiny: TinyModel) throws {
+    let model = tiny.model()
+    let candidate = Candidate(ReferenceBackend(model: model, cacheType: .float16))
+    let answers = ReferenceAnswers(model: model, cacheType: .float32)
+    #expect(throws: Disagreement.self) {
+      try checkBackend(candidate, against: answers, within: .logits(cache: .float32))
+    }
+  }
+
   @Test func `logits that are not numbers end the step with their position`() throws {
     var architecture = TinyModel.opt.architecture
     architecture.normalization.epsilon = .nan

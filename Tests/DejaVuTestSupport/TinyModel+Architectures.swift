@@ -43,8 +43,8 @@ extension TinyModel {
       a = Self.llama(a)
       a.normalization = Normalization(
         kind: .layer, epsilon: 1e-5, hasWeight: false, hasBias: false)
-      (a.heads, a.kvHeads, a.headWidth) = (2, 1, 80)
-      a.positions = .rotary(Rotary(theta: 10000, width: 80, scaling: .linear(factor: 4)))
+      (a.heads, a.kvHeads, a.headWidth) = (2, 1, 160)
+      a.positions = .rotary(Rotary(theta: 10000, width: 160, scaling: .linear(factor: 4)))
     }
     return a
   }
