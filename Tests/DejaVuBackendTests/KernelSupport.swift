@@ -46,7 +46,6 @@ func magnitude(_ a: [Double], _ b: [Double]) -> Double {
   zip(a, b).reduce(0) { $0 + abs($1.0 * $1.1) }
 }
 
-/// The activations' definitions, beside those of the reference backend.
 extension Activation {
   static let all: [Activation] = [.relu, .gelu, .geluTanh, .silu]
 
