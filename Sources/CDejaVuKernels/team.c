@@ -3,7 +3,9 @@
 // `ticket` is generation << 32 | next chunk. A chunk is claimed by compare-and-swap on it, so a
 // thread that wakes late finds another generation and takes nothing; it is never waited for. Only
 // claimed chunks are: a job is over when `done` has counted all of them. Its task and context
-// stay valid for whoever holds a claim, so they are read after the claim.
+// stay valid for whoever holds a claim, so they are read after the claim. Before they change, the
+// ticket is closed: a thread that read it when the last job's chunks had run out, and reads the
+// number of chunks only now, would otherwise claim a chunk of the next job before it has begun.
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,6 +23,9 @@
 // About 40 µs on a 3 GHz machine: longer than the serial work between two blocks, and short
 // enough that a busy neighbour is not robbed of its core for long.
 enum { SPINS = 1000 };
+
+/// No job has a chunk of this number.
+static const uint64_t CLOSED = 0xFFFFFFFF;
 
 struct dejavu_team {
   _Alignas(64) _Atomic uint64_t ticket;
@@ -107,8 +112,10 @@ void dejavu_team_run(dejavu_team *team, dejavu_task task, void *context, size_t 
     for (size_t chunk = 0; chunk < chunks; chunk++) task(context, chunk, 0);
     return;
   }
-  uint64_t generation = (atomic_load(&team->ticket) >> 32) + 1;
-  if (generation > 0xFFFFFFFF) generation = 1;
+  uint64_t last = atomic_load(&team->ticket) >> 32;
+  uint64_t generation = last == 0xFFFFFFFF ? 1 : last + 1;
+  // Nobody increments a ticket without chunks left, so a plain store loses nothing.
+  atomic_store(&team->ticket, last << 32 | CLOSED);
   atomic_store(&team->task, task);
   atomic_store(&team->context, context);
   atomic_store(&team->done, 0);

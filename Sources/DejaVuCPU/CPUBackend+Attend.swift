@@ -6,7 +6,7 @@ extension CPUBackend {
     layer: Int, heads: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
   ) {
     tally.headRowsOfAll += batch.tokens.count * architecture.kvHeads
-    if batch.tokens.count == 1, let slice = batch.slices.first {
+    if batch.tokens.count == 1, let slice = batch.slices.first(where: { $0.count == 1 }) {
       attendOne(layer: layer, heads: heads, slice: slice, x: x.base, into: out)
     } else {
       attendPrompt(layer: layer, heads: heads, reading: x, into: out)

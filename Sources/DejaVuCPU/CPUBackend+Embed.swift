@@ -7,6 +7,7 @@ extension CPUBackend {
     let widen = kernels.rows(table.dtype).widen
     let target = model.projectIn == nil ? x : scratch.embedding
     for (t, token) in batch.tokens.enumerated() {
+      precondition(token >= 0 && Int(token) < table.rows, "token \(token) of \(table.rows)")
       widen(target.row(t), table.base + Int(token) * table.stride, table.paddedColumns)
     }
     tally.embedding += batch.tokens.count * table.rowBytes

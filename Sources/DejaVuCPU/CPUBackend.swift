@@ -107,7 +107,15 @@ package final class CPUBackend: Backend {
 
   package func begin(_ batch: StepBatch<CPUCache>) {
     precondition(
-      batch.tokens.count <= batchCapacity, "\(batch.tokens.count) tokens in a batch of \(batchCapacity)")
+      batch.tokens.count <= batchCapacity,
+      "\(batch.tokens.count) tokens in a batch of \(batchCapacity)")
+    for slice in batch.slices {
+      let (needed, capacity) = (slice.position + slice.count, slice.cache.capacity)
+      precondition(needed <= capacity, "\(needed) positions in a cache of \(capacity)")
+      // A fork may be longer than any cache that was made here.
+      rotary?.reserve(positions: capacity)
+      scratch.reserve(positions: capacity, layout: cacheLayout)
+    }
     self.batch = batch
     scratch.reserve(logits: batch.wanted.count)
     tally.tokens += batch.tokens.count

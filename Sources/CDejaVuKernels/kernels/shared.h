@@ -14,7 +14,7 @@ static inline int crowds_cache(size_t d) { return d >= 3072; }
 
 static inline float activate_one(float x, int32_t activation) {
   switch (activation) {
-    case DEJAVU_RELU: return x > 0 ? x : 0;
+    case DEJAVU_RELU: return x < 0 ? 0 : x;  // NaN stays NaN
     case DEJAVU_GELU: return 0.5f * x * (1 + erff(x * 0.70710678f));
     case DEJAVU_GELU_TANH:
       return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
@@ -99,7 +99,7 @@ static void kernel_rms_norm(float *out, const float *x, const float *weight, flo
 static void kernel_activate(float *x, size_t count, int32_t activation) {
   size_t i = 0;
   if (activation == DEJAVU_RELU)
-    for (; i + VW <= count; i += VW) vstore(x + i, vmax(vload(x + i), vzero()));
+    for (; i + VW <= count; i += VW) vstore(x + i, vmax(vzero(), vload(x + i)));
   for (; i < count; i++) x[i] = activate_one(x[i], activation);
 }
 
