@@ -1,11 +1,14 @@
 public import DejaVuCPU
 package import DejaVuCore
 package import DejaVuModels
+import DejaVuReference
 
 /// Where a model runs.
 public enum BackendChoice: Hashable, Sendable {
   /// Kernels on the processor's threads.
   case cpu(CPUOptions)
+  /// Plain loops, the definition of every verb: correct and slow.
+  case reference
 }
 
 /// A packed model on a backend, erased: the only place that names one.
@@ -18,6 +21,7 @@ package final class Engine {
 
   private enum Runner {
     case cpu(Decoder<CPUBackend>)
+    case reference(Decoder<ReferenceBackend>)
   }
 
   package init(model: PackedModel, backend: BackendChoice) throws(BackendError) {
@@ -26,6 +30,8 @@ package final class Engine {
     switch backend {
     case .cpu(let options):
       runner = .cpu(Decoder(backend: try CPUBackend(model: model, options: options)))
+    case .reference:
+      runner = .reference(Decoder(backend: ReferenceBackend(model: model)))
     }
   }
 
@@ -39,6 +45,8 @@ package final class Engine {
     guard capacity <= limit else { throw .contextExceeded(needed: capacity, limit: limit) }
     switch runner {
     case .cpu(let decoder):
+      return try DecoderSession(decoder: decoder, capacity: capacity, mode: mode)
+    case .reference(let decoder):
       return try DecoderSession(decoder: decoder, capacity: capacity, mode: mode)
     }
   }
