@@ -29,7 +29,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
   ],
   targets: [
-    .target(name: "CDejaVuKernels", cSettings: [.define("NDEBUG")]),
+    .target(name: "CDejaVuKernels", cSettings: [.define("NDEBUG"), .treatAllWarnings(as: .error)]),
     .target(name: "DejaVuJSON", swiftSettings: strictAndSafe),
     .target(name: "DejaVuCore", swiftSettings: strict),
     .target(name: "DejaVuTokenizers", dependencies: ["DejaVuJSON"], swiftSettings: strictAndSafe),
@@ -89,7 +89,7 @@ let package = Package(
       ],
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(
-      name: "DejaVuCLITests", dependencies: ["DejaVuTestSupport"],
+      name: "DejaVuCLITests", dependencies: ["DejaVu", "DejaVuTestSupport"],
       resources: [.copy("Snapshots")], swiftSettings: strict),
   ]
 )

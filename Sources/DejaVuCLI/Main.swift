@@ -7,6 +7,7 @@ enum Main {
   static func main() {
     // A reader that goes away ends the program quietly, whatever the parent process chose.
     signal(SIGPIPE, SIG_DFL)
+    Interrupt.unblock()
     do {
       var command = try DejaVuCommand.parseAsRoot()
       try command.run()

@@ -19,6 +19,15 @@ enum Interrupt {
     }
   }
 
+  /// Lets the signals through that a parent process may have blocked: a thread of another Swift
+  /// program blocks nearly all of them, and its children inherit that.
+  static func unblock() {
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    for number in [SIGINT, SIGTERM, SIGPIPE] { sigaddset(&signals, number) }
+    sigprocmask(SIG_UNBLOCK, &signals, nil)
+  }
+
   /// The signal that came, or nil.
   static var signalNumber: Int32? {
     let number = raised.load(ordering: .relaxed)
