@@ -20,9 +20,10 @@ build: setup
 demo: build
 	@Scripts/demo
 
-# In release mode: kernels and reference loops without optimisation would take minutes.
+# In release mode: kernels and reference loops without optimisation would take minutes. Tests see
+# internals through `package`; without testable imports they share the build of the program itself.
 test: setup
-	$(SWIFT) test -c release
+	$(SWIFT) test -c release --disable-testable-imports
 
 check: setup
 	Scripts/check

@@ -22,9 +22,11 @@ struct Program {
   /// Starts the program.
   ///
   /// - Parameters:
+  ///   - arguments: what stands behind its name.
   ///   - input: what it reads on standard input; nothing by default.
   ///   - environment: added to a bare one, without `HOME` and in the locale `C`.
   ///   - output: a file that takes standard output instead of being caught.
+  /// - Throws: what Foundation throws when the program is not there.
   init(
     _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:],
     output: String? = nil

@@ -83,8 +83,10 @@ struct CheckpointExport {
 
   /// Writes every file and, where there are several, their index.
   ///
-  /// - Parameter progress: called after each piece with the bytes written so far; it may throw to
-  ///   give up.
+  /// - Parameters:
+  ///   - folder: where the files go.
+  ///   - progress: called after each piece with the bytes written so far; it may throw to give up.
+  /// - Throws: ``CheckpointError/unwritable(path:reason:)``, or what `progress` throws.
   func write(to folder: NewFolder, progress: (Int) throws -> Void) throws {
     let piece = 16 << 20
     var done = 0

@@ -12,7 +12,12 @@ final class ProgressBar {
   private let start = ContinuousClock.now
   private var last: ContinuousClock.Instant?
 
-  /// - Parameter isShown: false with `--quiet`.
+  /// Starts the clock; nothing is drawn yet.
+  ///
+  /// - Parameters:
+  ///   - label: what is being done, in one word.
+  ///   - isShown: false with `--quiet`.
+  ///   - terminal: what the bar is drawn on.
   init(_ label: String, isShown: Bool, terminal: Terminal = .error) {
     self.label = label
     self.isShown = isShown

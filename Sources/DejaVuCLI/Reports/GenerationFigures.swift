@@ -14,7 +14,9 @@ struct GenerationFigures {
   let timeToFirstToken: Duration
   let report: GenerationReport
 
-  /// `128 tokens, 54.2 tokens/s, 190.1 MB a token, first token after 0.31 s (0.25 s of it loading)`
+  /// One line for people.
+  ///
+  ///     128 tokens, 54.2 tokens/s, 190 MB a token, first token after 0.31 s (0.25 s of it loading)
   var line: String {
     var parts = ["\(report.tokens.count) token\(report.tokens.count == 1 ? "" : "s")"]
     if report.tokensPerSecond > 0 {
