@@ -12,7 +12,7 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
   var description: String {
     switch self {
     case .noDefaultModel:
-      "no model: '\(DefaultModel.relativePath)' is neither beside the program nor above it; "
+      "no model was found: '\(DefaultModel.relativePath)' is neither beside the program nor above it; "
         + "name a model with --model or \(DefaultModel.variable)"
     case .stream(let name, let reason): "\(name): \(reason)"
     case .promptTooLarge(let limit):
