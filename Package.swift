@@ -29,8 +29,10 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
   ],
   targets: [
-    .target(name: "CDejaVuKernels", cSettings: [.define("NDEBUG")]),
-    .target(name: "CDejaVuBLAS", linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
+    .target(name: "CDejaVuKernels", cSettings: [.define("NDEBUG"), .treatAllWarnings(as: .error)]),
+    .target(
+      name: "CDejaVuBLAS", cSettings: [.treatAllWarnings(as: .error)],
+      linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
     .target(name: "DejaVuJSON", swiftSettings: strictAndSafe),
     .target(name: "DejaVuCore", swiftSettings: strict),
     .target(name: "DejaVuTokenizers", dependencies: ["DejaVuJSON"], swiftSettings: strictAndSafe),
@@ -91,7 +93,7 @@ let package = Package(
       ],
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(
-      name: "DejaVuCLITests", dependencies: ["DejaVuTestSupport"],
+      name: "DejaVuCLITests", dependencies: ["DejaVu", "DejaVuTestSupport"],
       resources: [.copy("Snapshots")], swiftSettings: strict),
   ]
 )

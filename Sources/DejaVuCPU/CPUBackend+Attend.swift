@@ -178,7 +178,9 @@ extension CPUBackend {
       remember(layer: layer, slice: slice, keys: lanes, values: lanes + kvLanes)
       attendSlice(layer: layer, slice: slice)
     }
-    if case .listed(let rows) = heads { maskContext(by: rows) } else {
+    if case .listed(let rows) = heads {
+      maskContext(by: rows)
+    } else {
       tally.headRows += tokens * architecture.kvHeads
     }
     pack(

@@ -59,7 +59,9 @@ extension CPUBackend {
     } else {
       activate(activations)
     }
-    if case .listed(let rows) = neurons { mask(activations, by: rows) } else {
+    if case .listed(let rows) = neurons {
+      mask(activations, by: rows)
+    } else {
       tally.neuronRows += tokens * architecture.neurons
     }
     pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)

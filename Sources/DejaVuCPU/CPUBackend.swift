@@ -72,7 +72,8 @@ package final class CPUBackend: Backend {
     } else {
       rotary = nil
     }
-    slopes = architecture.positions == .alibi ? CPUBuffer(capacity: 1, width: architecture.heads) : nil
+    slopes =
+      architecture.positions == .alibi ? CPUBuffer(capacity: 1, width: architecture.heads) : nil
     slopes?.base.update(from: alibiSlopes(heads: architecture.heads), count: architecture.heads)
     batch = noBatch
   }
@@ -86,7 +87,8 @@ package final class CPUBackend: Backend {
     }
     if wanted && !has {
       throw .unavailable(
-        backend: "CPU", reason: "this machine has no bfloat16 products; leave the prompt in float32")
+        backend: "CPU", reason: "this machine has no bfloat16 products; leave the prompt in float32"
+      )
     }
     return wanted
   }

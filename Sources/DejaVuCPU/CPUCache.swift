@@ -25,7 +25,8 @@ package final class CPUCache: SequenceCache {
   package init(layout: CPUCacheLayout, capacity: Int) throws(BackendError) {
     self.layout = layout
     self.capacity = capacity
-    let (bytes, overflow) = layout.bytesPerPosition.multipliedReportingOverflow(by: max(capacity, 1))
+    let (bytes, overflow) = layout.bytesPerPosition.multipliedReportingOverflow(
+      by: max(capacity, 1))
     guard !overflow, let keys = Self.reserve(bytes / 2) else {
       throw .outOfMemory(what: "the key cache", bytes: bytes)
     }
@@ -74,9 +75,11 @@ package final class CPUCache: SequenceCache {
     let copy = try CPUCache(layout: layout, capacity: capacity)
     let width = layout.paddedHead * layout.dtype.size
     for plane in 0..<layout.layers * layout.groups {
-      memcpy(copy.keys + plane * capacity * width, keys + plane * self.capacity * width, count * width)
       memcpy(
-        copy.values + plane * capacity * width, values + plane * self.capacity * width, count * width)
+        copy.keys + plane * capacity * width, keys + plane * self.capacity * width, count * width)
+      memcpy(
+        copy.values + plane * capacity * width, values + plane * self.capacity * width,
+        count * width)
       copy.settled[plane] = settled[plane]
     }
     if let kept, let target = copy.kept {

@@ -28,7 +28,9 @@ extension Rotary {
   }
 
   /// Cosines and sines of one position, `[width / 2]` each.
-  package func turn(at position: Int, frequencies: [Double], cosines: inout [Float], sines: inout [Float]) {
+  package func turn(
+    at position: Int, frequencies: [Double], cosines: inout [Float], sines: inout [Float]
+  ) {
     for (pair, frequency) in frequencies.enumerated() {
       let angle = Double(position) * frequency
       cosines[pair] = Float(cos(angle))

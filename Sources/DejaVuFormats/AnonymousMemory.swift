@@ -48,7 +48,8 @@ package final class AnonymousMemory: @unchecked Sendable {
       defer { fclose(file) }
       var line = [CChar](repeating: 0, count: 256)
       while fgets(&line, Int32(line.count), file) != nil {
-        let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let text = String(
+          decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         guard text.hasPrefix("MemAvailable:") else { continue }
         let digits = text.drop { !$0.isNumber }.prefix { $0.isNumber }
         return Int(digits).map { $0 * 1024 } ?? .max

@@ -63,7 +63,8 @@ package struct PackedLayout: Sendable {
     let (a, prefix, attention) = (architecture, "layers.\(layer)", types.attention[layer])
     let (lanes, kvLanes) = (a.heads * a.headWidth, a.kvHeads * a.headWidth)
     addNorm("\(prefix).attention.norm")
-    for (name, rows) in [("query", lanes), ("key", kvLanes), ("value", kvLanes), ("output", lanes)] {
+    for (name, rows) in [("query", lanes), ("key", kvLanes), ("value", kvLanes), ("output", lanes)]
+    {
       addMatrix("\(prefix).attention.\(name)", rows: rows, columns: a.hidden, attention)
     }
     if a.biases.queryKeyValue {

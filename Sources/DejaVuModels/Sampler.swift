@@ -68,7 +68,8 @@ package struct Sampler {
     penalized.append(contentsOf: logits)
     let penalty = Float(options.repetitionPenalty)
     for token in penalized.indices where isSeen[token] {
-      penalized[token] = penalized[token] > 0 ? penalized[token] / penalty : penalized[token] * penalty
+      penalized[token] =
+        penalized[token] > 0 ? penalized[token] / penalty : penalized[token] * penalty
     }
     let adjusted = penalized
     return adjusted.withUnsafeBufferPointer { choose($0, position: position) }

@@ -1,0 +1,37 @@
+# Two commands for a fresh machine with Swift and make: `make demo` and `make test`.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+SWIFT ?= swift
+MODEL := opt-16m
+
+.PHONY: all build demo test check format install setup
+
+all: build
+
+# Installs what is missing on Debian and its relatives; says what is missing elsewhere.
+setup:
+	@Scripts/setup
+
+build: setup
+	$(SWIFT) build -c release --product dejavu
+
+# Text of the default model, and tokens per second with every weight read and with zeros skipped.
+demo: build
+	@Scripts/demo
+
+# In release mode: kernels and reference loops without optimisation would take minutes. Tests see
+# internals through `package`; without testable imports they share the build of the program itself.
+test: setup
+	$(SWIFT) test -c release --disable-testable-imports
+
+check: setup
+	Scripts/check
+
+format:
+	$(SWIFT) format format --in-place --parallel --recursive Package.swift Sources Tests
+
+install: build
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/dejavu/Models/$(MODEL)"
+	install -m 755 "$$($(SWIFT) build -c release --show-bin-path)/dejavu" "$(DESTDIR)$(PREFIX)/bin/"
+	install -m 644 Models/$(MODEL)/* "$(DESTDIR)$(PREFIX)/share/dejavu/Models/$(MODEL)/"

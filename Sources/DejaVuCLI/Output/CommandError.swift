@@ -1,0 +1,23 @@
+import DejaVu
+
+/// What goes wrong in the commands themselves; everything below them has its own errors.
+enum CommandError: Error, Hashable, CustomStringConvertible {
+  case noDefaultModel
+  /// Standard output or standard input does not work.
+  case stream(name: String, reason: String)
+  case promptTooLarge(limit: Int)
+  /// The user pressed Ctrl-C, or the system asked to end.
+  case interrupted(signal: Int32)
+
+  var description: String {
+    switch self {
+    case .noDefaultModel:
+      "no model was found: '\(DefaultModel.relativePath)' is neither beside the program nor above it; "
+        + "name a model with --model or \(DefaultModel.variable)"
+    case .stream(let name, let reason): "\(name): \(reason)"
+    case .promptTooLarge(let limit):
+      "the prompt on standard input is longer than \(Quantity.bytes(limit)); shorten it"
+    case .interrupted: "interrupted"
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import DejaVu
+import Synchronization
+
+/// How far a long operation has come, on standard error: amount, rate and remaining time.
+///
+/// On a terminal a bar is drawn over itself and wiped at the end. Elsewhere plain lines come every
+/// five seconds, the first after two; work that is shorter says nothing.
+final class ProgressBar {
+  private let label: String
+  private let terminal: Terminal
+  private let isShown: Bool
+  private let start = ContinuousClock.now
+  private var last: ContinuousClock.Instant?
+
+  /// Starts the clock; nothing is drawn yet.
+  ///
+  /// - Parameters:
+  ///   - label: what is being done, in one word.
+  ///   - isShown: false with `--quiet`.
+  ///   - terminal: what the bar is drawn on.
+  init(_ label: String, isShown: Bool, terminal: Terminal = .error) {
+    self.label = label
+    self.isShown = isShown
+    self.terminal = terminal
+  }
+
+  deinit { finish() }
+
+  func update(_ progress: LoadingProgress) {
+    update(done: progress.bytesDone, of: progress.bytesTotal)
+  }
+
+  /// Shows that `done` of `total` bytes are through; draws only when it is time to.
+  func update(done: Int, of total: Int) {
+    guard isShown else { return }
+    let now = ContinuousClock.now
+    let pause: Duration = terminal.isInteractive ? .milliseconds(100) : .seconds(5)
+    let first: Duration = terminal.isInteractive ? .milliseconds(500) : .seconds(2)
+    guard last.map({ now - $0 >= pause }) ?? (now - start >= first), done < total else { return }
+    last = now
+    let figures = Self.figures(done: done, total: total, elapsed: (now - start) / .seconds(1))
+    if terminal.isInteractive {
+      Interrupt.lineIsDrawn.store(true, ordering: .relaxed)
+      terminal.write("\r\u{1B}[K" + line(figures, share: Double(done) / Double(max(total, 1))))
+    } else {
+      terminal.writeLine("\(label): \(figures)")
+    }
+  }
+
+  /// Wipes the bar.
+  func finish() {
+    guard terminal.isInteractive, last != nil else { return }
+    terminal.write("\r\u{1B}[K")
+    Interrupt.lineIsDrawn.store(false, ordering: .relaxed)
+    last = nil
+  }
+
+  static func figures(done: Int, total: Int, elapsed: Double) -> String {
+    let rate = Double(done) / max(elapsed, 1e-9)
+    let rest = rate > 0 ? Quantity.time(Double(total - done) / rate) : "unknown time"
+    return "\(Quantity.bytes(done)) of \(Quantity.bytes(total)), \(Quantity.bytes(rate))/s, "
+      + "\(rest) left"
+  }
+
+  private func line(_ figures: String, share: Double) -> String {
+    let width = min(terminal.columns - label.count - figures.count - 6, 30)
+    guard width >= 5 else { return String("\(label) \(figures)".prefix(terminal.columns - 1)) }
+    let filled = Int(share * Double(width))
+    let bar = terminal.styled(String(repeating: "#", count: filled), .bar)
+    return "\(label) [\(bar)\(String(repeating: ".", count: width - filled))] \(figures)"
+  }
+}

@@ -1,0 +1,77 @@
+import ArgumentParser
+import DejaVu
+import DejaVuCPU
+import DejaVuFormats
+import DejaVuTokenizers
+
+/// `dejavu pack`: a checkpoint → the engine's own layout.
+struct Pack: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Write a model in the engine's layout, so that it loads at once.",
+    discussion: """
+      The new folder holds packed.safetensors, which is mapped and used in place, and the \
+      configuration and tokenizer of the model. It appears when it is complete, or not at all. \
+      Packing needs memory for the whole model.
+      """)
+
+  @Argument(help: "The checkpoint's folder.", completion: .directory)
+  var model: String
+
+  @Argument(help: "The folder to make.", completion: .directory)
+  var out: String
+
+  @Option(
+    name: [.short, .long], parsing: .unconditional,
+    help: ArgumentHelp("Threads (1 to 1024; default: one per core).", valueName: "count"),
+    transform: Numbers.whole(1...1024))
+  var threads: Int?
+
+  @OptionGroup(title: "Output")
+  var output: OutputOptions
+
+  func run() throws {
+    let start = ContinuousClock.now
+    Interrupt.install()
+    let source = try ModelOptions.folder(model)
+    let folder = try NewFolder(path: out)
+    // A folder without a working tokenizer would be refused later, so it is not begun.
+    _ = try loadTokenizer(folder: source)
+    let loaded = try load(source)
+    guard let layout = loaded.layout, let first = layout.entry("embed.tokens") else {
+      throw CheckpointError.unsupported(file: source, reason: "it is packed already")
+    }
+    try folder.copyCompanions(from: source)
+    let metadata = try write(
+      loaded, layout, base: loaded.model.tokenEmbedding.base - first.offset,
+      to: folder)
+    try folder.commit()
+    let figures = WritingFigures(
+      command: "pack", folder: folder.path, byteCount: layout.byteCount, fileCount: 1,
+      tensorCount: layout.entries.count, fingerprint: metadata["dejavu.fingerprint"] ?? "",
+      isSynthetic: loaded.isSynthetic, time: ContinuousClock.now - start)
+    try figures.print(output, warnings: loaded.warnings)
+  }
+
+  private func load(_ source: String) throws -> LoadedModel {
+    let bar = ProgressBar("packing", isShown: !output.quiet)
+    defer { bar.finish() }
+    let team = try ThreadTeam(threads: threads ?? LanguageModel.defaultThreads)
+    let loaded = try ModelFolder.load(source, team: team) { bar.update($0) }
+    try Interrupt.check()
+    return loaded
+  }
+
+  private func write(
+    _ loaded: LoadedModel, _ layout: PackedLayout, base: UnsafeRawPointer, to folder: NewFolder
+  ) throws -> [String: String] {
+    let bar = ProgressBar("writing", isShown: !output.quiet)
+    defer { bar.finish() }
+    var metadata = loaded.metadata.filter { $0.key.hasPrefix("dejavu.") }
+    metadata["dejavu.fingerprint"] = loaded.fingerprint
+    try PackedFile.write(
+      layout, base: base, to: folder.workPath + "/" + PackedFile.fileName, metadata: metadata
+    ) { bar.update($0) }
+    try Interrupt.check()
+    return metadata
+  }
+}

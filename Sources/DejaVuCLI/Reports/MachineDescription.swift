@@ -1,0 +1,50 @@
+import DejaVu
+import DejaVuCPU
+import DejaVuCore
+import DejaVuFormats
+import Foundation
+
+/// What this machine would run a model with.
+struct MachineDescription {
+  let instructionSets: [(set: InstructionSet, isAvailable: Bool)]
+  let threads = LanguageModel.defaultThreads
+  /// The system's word: always, madvise or never; nil where there is none.
+  let hugePages: String?
+  /// nil where the system does not say.
+  let availableBytes: Int?
+  let weightBytes: Int
+  let cacheBytes: Int
+  let cacheType: DType
+  /// Whether this model's prompts are multiplied in bfloat16.
+  let multipliesInBFloat16: Bool
+
+  init(for model: ModelDescription) {
+    instructionSets = InstructionSet.allCases.map { ($0, $0.isAvailable) }
+    hugePages = Self.readHugePages()
+    availableBytes = AnonymousMemory.available == .max ? nil : AnonymousMemory.available
+    let a = model.architecture
+    cacheType = model.dtype == .float32 ? .float32 : .float16
+    weightBytes =
+      model.isPacked
+      ? model.totalBytes
+      : PackedLayout(
+        architecture: a, types: PackedLayout.Types(uniform: model.dtype, layers: a.layers)
+      ).byteCount
+    // A key and a value of every head, layer and position.
+    cacheBytes =
+      2 * a.layers * a.kvHeads * Padding.head(a.headWidth) * cacheType.size * a.context
+    multipliesInBFloat16 = InstructionSet.best.multipliesBFloat16 && model.dtype == .bfloat16
+  }
+
+  var best: InstructionSet { .best }
+  var neededBytes: Int { weightBytes + cacheBytes }
+  var fits: Bool? { availableBytes.map { neededBytes <= $0 } }
+
+  private static func readHugePages() -> String? {
+    let path = "/sys/kernel/mm/transparent_hugepage/enabled"
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8),
+      let start = text.firstIndex(of: "["), let end = text.firstIndex(of: "]"), start < end
+    else { return nil }
+    return String(text[text.index(after: start)..<end])
+  }
+}
