@@ -10,9 +10,15 @@ enum { QUERY_BLOCK = 48 };
 static size_t size_of(int32_t type) { return type == DEJAVU_F32 ? 4 : 2; }
 static size_t rounded(size_t n) { return (n + 31) / 32 * 32; }
 
+/// Floats that packed queries [h] and packed scores [capacity], one after the other, need.
+static size_t packed_floats(const dejavu_kernels *kernels, size_t padded_h, size_t capacity) {
+  size_t lanes = rounded(capacity) > padded_h ? rounded(capacity) : padded_h;
+  return dejavu_packed_a_bytes(kernels, QUERY_BLOCK, lanes) / 4;
+}
+
 size_t dejavu_prompt_attention_scratch(const dejavu_kernels *kernels, size_t padded_h,
                                        size_t capacity) {
-  size_t packed = dejavu_packed_a_bytes(kernels, QUERY_BLOCK, rounded(capacity)) / 4;
+  size_t packed = packed_floats(kernels, padded_h, capacity);
   return QUERY_BLOCK * rounded(capacity) + packed + 2 * QUERY_BLOCK * padded_h +
          dejavu_gemm_scratch() / 4;
 }
@@ -25,8 +31,7 @@ static block_scratch scratch_of(const dejavu_prompt_attention_job *job, size_t t
   float *base = job->scratch + thread * job->scratch_stride;
   block_scratch s = {.scores = base};
   s.packed = s.scores + QUERY_BLOCK * rounded(job->capacity);
-  s.queries =
-      s.packed + dejavu_packed_a_bytes(job->kernels, QUERY_BLOCK, rounded(job->capacity)) / 4;
+  s.queries = s.packed + packed_floats(job->kernels, job->padded_h, job->capacity);
   s.context = s.queries + QUERY_BLOCK * job->padded_h;
   s.panel = s.context + QUERY_BLOCK * job->padded_h;
   return s;
