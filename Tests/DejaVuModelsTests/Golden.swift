@@ -117,14 +117,23 @@ struct Answer {
     guard losses.count == golden.losses.count else { return .infinity }
     return zip(losses, golden.losses).map { abs($0 - $1) }.max() ?? 0
   }
+
+  /// The difference of the mean losses, in nats.
+  var meanLossDifference: Float {
+    let differences = zip(losses, golden.losses).map { $0 - $1 }
+    return abs(differences.reduce(0, +)) / Float(max(differences.count, 1))
+  }
 }
 
 /// How far from transformers an engine may be.
 enum GoldenTolerance {
   /// float32 sums in another order, over the depth of these models.
   static let logits: Float = 2e-4
-  /// In nats; also covers keys and values rounded to float16.
+  /// In nats.
   static let losses: Float = 2e-3
+  /// In nats: rounding keys and values to float16 in transformers itself moves the losses of
+  /// single tokens of opt-16m by up to 0.015, and the mean of a text by less than 0.001.
+  static let roundedCacheLosses: Float = 2e-2
   /// Two best logits closer than this may change places.
   static let tie: Float = 0.01
 }
