@@ -88,8 +88,8 @@ let package = Package(
     .testTarget(
       name: "DejaVuModelsTests",
       dependencies: [
-        "DejaVuTestSupport", "DejaVu", "DejaVuCore", "DejaVuModels", "DejaVuFormats",
-        "DejaVuTokenizers", "DejaVuEvaluation",
+        "DejaVuTestSupport", "DejaVu", "DejaVuCore", "DejaVuCPU", "DejaVuModels",
+        "DejaVuFormats", "DejaVuTokenizers", "DejaVuEvaluation", "DejaVuJSON",
       ],
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(

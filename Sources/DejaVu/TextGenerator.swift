@@ -1,7 +1,7 @@
 package import DejaVuCore
 import DejaVuFormats
 public import DejaVuModels
-import DejaVuTokenizers
+package import DejaVuTokenizers
 
 /// What to generate and when to stop.
 public struct GenerationOptions: Hashable, Sendable {
@@ -144,42 +144,53 @@ package struct TextGenerator {
 }
 
 /// Token ids → text without half characters and without the stop texts.
-struct PieceWriter {
+///
+/// Stop texts are found code point by code point, as Python's `find` does: for Swift's characters
+/// a line feed behind a carriage return, or a letter below an accent, would not be there.
+package struct PieceWriter {
   private var stream: TokenStream
-  private let stop: [String]
-  /// Text that is out, or could be the beginning of a stop text and waits.
-  private(set) var text = ""
-  private var held = ""
-  private(set) var hasStopped = false
+  private let stop: [[Unicode.Scalar]]
+  /// Text that is out.
+  package private(set) var text = ""
+  /// Text that could be the beginning of a stop text and waits.
+  private var held: [Unicode.Scalar] = []
+  package private(set) var hasStopped = false
 
-  init(tokenizer: any Tokenizer, stop: [String]) {
+  package init(tokenizer: any Tokenizer, stop: [String]) {
     stream = TokenStream(tokenizer: tokenizer, skippingSpecialTokens: true)
-    self.stop = stop.filter { !$0.isEmpty }
+    self.stop = stop.filter { !$0.isEmpty }.map { Array($0.unicodeScalars) }
   }
 
   /// Adds a token; returns the text that is now certain.
-  mutating func append(_ token: TokenID) -> String { release(stream.append(token), isLast: false) }
+  package mutating func append(_ token: TokenID) -> String {
+    release(stream.append(token), isLast: false)
+  }
 
   /// The rest, when no more tokens come.
-  mutating func finish() -> String { hasStopped ? "" : release(stream.flush(), isLast: true) }
+  package mutating func finish() -> String {
+    hasStopped ? "" : release(stream.flush(), isLast: true)
+  }
 
   private mutating func release(_ piece: String, isLast: Bool) -> String {
     if stop.isEmpty {
       text += piece
       return piece
     }
-    held += piece
+    held += piece.unicodeScalars
     if let cut = stop.compactMap({ held.firstRange(of: $0)?.lowerBound }).min() {
       hasStopped = true
-      return out(String(held[..<cut]))
+      return out(cut)
     }
-    return out(isLast ? held : String(held.dropLast(longestStopPrefix)))
+    return out(isLast ? held.count : held.count - longestStopPrefix)
   }
 
-  private mutating func out(_ certain: String) -> String {
-    held = hasStopped ? "" : String(held.dropFirst(certain.count))
-    text += certain
-    return certain
+  /// Lets the first `count` code points go; after a stop text, nothing waits any more.
+  private mutating func out(_ count: Int) -> String {
+    var certain = String.UnicodeScalarView()
+    certain.append(contentsOf: held[..<count])
+    held.removeFirst(hasStopped ? held.count : count)
+    text += String(certain)
+    return String(certain)
   }
 
   /// How much of the end of `held` could still become a stop text.
@@ -187,7 +198,7 @@ struct PieceWriter {
     var longest = 0
     for text in stop {
       for length in stride(from: min(text.count - 1, held.count), to: longest, by: -1)
-      where held.hasSuffix(text.prefix(length)) {
+      where held.suffix(length).elementsEqual(text.prefix(length)) {
         longest = length
         break
       }

@@ -1,0 +1,107 @@
+import ArgumentParser
+import DejaVu
+import DejaVuCPU
+import DejaVuEvaluation
+import DejaVuModels
+import Foundation
+
+/// `dejavu eval`: measures a model's quality.
+struct Evaluate: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "eval",
+    abstract: "Measure how well a model foretells a text.",
+    discussion: """
+      Perplexity is e to the mean loss per token. The text is cut into windows, each read from an \
+      empty cache and beginning with the beginning-of-text token if the model's tokenizer adds one; \
+      every token is scored once. Lines that hold only <|endoftext|> separate documents: by default \
+      documents are joined by an empty line and windows reach over their ends.
+      """)
+
+  @Option(
+    help: ArgumentHelp("Measure perplexity on this text; - reads a pipe.", valueName: "file"))
+  var perplexity: String
+  @Option(name: [.short, .long], help: "Model folder.")
+  var model = "Models/opt-16m"
+  @Option(help: "Tokens of a window (default: the model's context, at most 1024).")
+  var context: Int?
+  @Option(help: "Tokens by which windows advance (default: windows do not overlap).")
+  var stride: Int?
+  @Option(help: "How many windows, spread evenly over the text (default: all).")
+  var windows: Int?
+  @Option(help: "Read windows in batches (prompt) or token by token (decode).")
+  var path = ScoringPath.prompt
+  @Option(help: "Rows that are left out: none (off), or those of zero activations (exact).")
+  var sparsity = EvaluationSparsity.off
+  @Flag(inversion: .prefixedNo, help: "Begin windows with the beginning-of-text token or without.")
+  var bos: Bool?
+  @Flag(help: "Keep windows within documents.")
+  var documents = false
+  @Option(name: [.short, .long], help: "Threads that compute (default: one per core).")
+  var threads: Int?
+  @Flag(help: "Print the result as JSON.")
+  var json = false
+
+  func validate() throws {
+    for (name, value) in [("context", context), ("stride", stride), ("windows", windows)] {
+      if let value, value < 1 { throw ValidationError("--\(name) is \(value), not at least 1.") }
+    }
+    if let threads, !(1...1024).contains(threads) {
+      throw ValidationError("--threads is \(threads), not 1 to 1024.")
+    }
+  }
+
+  func run() throws {
+    let text = EvaluationText(try read(perplexity))
+    let threads = threads ?? LanguageModel.defaultThreads
+    let loaded = try LanguageModel(path: model, backend: .cpu(CPUOptions(threads: threads)))
+    let options = PerplexityOptions(
+      context: context, stride: stride, windows: windows, beginsWithBOS: bos,
+      separatesDocuments: documents, path: path, mode: sparsity.mode)
+    let line = ProgressLine()
+    let result = try Perplexity(model: loaded, options: options).measure(text) { line.show($0) }
+    line.clear()
+    let report = PerplexityReport(
+      result, model: model, fingerprint: loaded.loaded.fingerprint, threads: threads)
+    print(json ? try report.json() : report.text)
+  }
+
+  private func read(_ path: String) throws -> [UInt8] {
+    do {
+      if path == "-" { return Array(try FileHandle.standardInput.readToEnd() ?? Data()) }
+      return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+    } catch {
+      throw ValidationError("cannot read '\(path)': \(error.localizedDescription)")
+    }
+  }
+}
+
+extension ScoringPath: ExpressibleByArgument {}
+
+/// What `--sparsity` may say.
+enum EvaluationSparsity: String, CaseIterable, ExpressibleByArgument {
+  case off, exact
+
+  var mode: RunMode { self == .off ? .dense : .exact }
+}
+
+/// One line on a terminal's stderr that says how far the measurement has come; silent elsewhere.
+private struct ProgressLine {
+  private let isTerminal = isatty(FileHandle.standardError.fileDescriptor) == 1
+
+  /// Shown from the third second on: shorter waits need no explanation.
+  func show(_ progress: EvaluationProgress) {
+    guard isTerminal, progress.elapsed >= .seconds(2) else { return }
+    let share = Int(100 * Double(progress.done) / Double(max(progress.total, 1)))
+    let remaining = Int((progress.remaining / .seconds(1)).rounded(.up))
+    let perplexity = String(format: "%.3f", exp(progress.meanLoss))
+    write("\r\u{1B}[K\(share) %, about \(remaining) s left, perplexity so far \(perplexity)")
+  }
+
+  func clear() {
+    if isTerminal { write("\r\u{1B}[K") }
+  }
+
+  private func write(_ text: String) {
+    FileHandle.standardError.write(Data(text.utf8))
+  }
+}

@@ -1,0 +1,85 @@
+import DejaVuEvaluation
+import DejaVuModels
+import Foundation
+
+/// A measured perplexity as `dejavu eval` prints it.
+struct PerplexityReport {
+  private let result: PerplexityResult
+  private let model: String
+  private let fingerprint: String
+  private let threads: Int
+
+  init(_ result: PerplexityResult, model: String, fingerprint: String, threads: Int) {
+    self.result = result
+    self.model = model
+    self.fingerprint = fingerprint
+    self.threads = threads
+  }
+
+  /// For people.
+  var text: String {
+    func number(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
+    let error = result.standardError.map { " ± \(number($0, 4))" } ?? ""
+    let bos = result.plan.beginsWithBOS ? "each begins with the beginning-of-text token" : "no BOS"
+    return """
+      perplexity  \(number(result.perplexity, 4))
+      loss        \(number(result.meanLoss, 4))\(error) nats per token
+      tokens      \(result.tokens) in \(result.windows.count) windows of \(result.plan.context), \
+      stride \(result.plan.stride); \(bos)
+      model       \(model), \(result.mode.rawValue), \(result.path.rawValue) path, \(threads) threads
+      speed       \(number(result.tokensPerSecond, 1)) tokens/s, \
+      \(number(result.bytesPerToken / 1e6, 2)) MB read per token
+      """
+  }
+
+  /// For programs; the keys are stable.
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(self), as: UTF8.self)
+  }
+}
+
+extension PerplexityReport: Encodable {
+  private enum Key: String, CodingKey {
+    case model, fingerprint, mode, path, context, stride, bos, windows, tokens, nll, perplexity
+    case standardError = "standard_error"
+    case tokensPerSecond = "tokens_per_second"
+    case bytesPerToken = "bytes_per_token"
+    case threads
+    case windowLosses = "window_losses"
+  }
+
+  /// Where a window's scored tokens lie in the text, and their loss.
+  private struct Window: Encodable {
+    let document: Int
+    let first: Int
+    let tokens: Int
+    let nll: Double
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var values = encoder.container(keyedBy: Key.self)
+    try values.encode(model, forKey: .model)
+    try values.encode(fingerprint, forKey: .fingerprint)
+    try values.encode(result.mode.rawValue, forKey: .mode)
+    try values.encode(result.path.rawValue, forKey: .path)
+    try values.encode(result.plan.context, forKey: .context)
+    try values.encode(result.plan.stride, forKey: .stride)
+    try values.encode(result.plan.beginsWithBOS, forKey: .bos)
+    try values.encode(result.windows.count, forKey: .windows)
+    try values.encode(result.tokens, forKey: .tokens)
+    try values.encode(result.meanLoss, forKey: .nll)
+    try values.encode(result.perplexity, forKey: .perplexity)
+    try values.encode(result.standardError, forKey: .standardError)
+    try values.encode(result.tokensPerSecond, forKey: .tokensPerSecond)
+    try values.encode(result.bytesPerToken, forKey: .bytesPerToken)
+    try values.encode(threads, forKey: .threads)
+    let losses = result.windows.map {
+      Window(
+        document: $0.window.document, first: $0.window.scored.lowerBound,
+        tokens: $0.window.scored.count, nll: $0.mean)
+    }
+    try values.encode(losses, forKey: .windowLosses)
+  }
+}
