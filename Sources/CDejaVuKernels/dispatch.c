@@ -26,6 +26,10 @@ static void merge_tables(void) {
   }
 }
 
+static int has_bf16_and_vnni(void) {
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+}
+
 static int has_avx512(void) {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -40,7 +44,7 @@ const dejavu_kernels *dejavu_kernels_for(int32_t isa) {
     case DEJAVU_AVX512:
       if (!has_avx512()) return NULL;
       pthread_once(&once, merge_tables);
-      return &avx512_tables[__builtin_cpu_supports("avx512bf16") ? 1 : 0];
+      return &avx512_tables[has_bf16_and_vnni()];
 #endif
 #if defined(__aarch64__)
     case DEJAVU_NEON: return &dejavu_table_neon;

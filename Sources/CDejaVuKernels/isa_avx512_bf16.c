@@ -1,4 +1,4 @@
-// AVX-512 on machines that also multiply bfloat16 pairs (AVX512_BF16).
+// AVX-512 on machines that also multiply bfloat16 pairs and bytes (AVX512_BF16, AVX512_VNNI).
 #include "tables.h"
 
 #if defined(__x86_64__)
@@ -6,8 +6,10 @@
 #include <string.h>
 
 #pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c"))), \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx2,fma,f16c"))), \
     apply_to = function)
+#define GROUPWISE_AVX512 1
+#define GROUPWISE_VNNI 1
 #include "isa/vector_avx512.h"
 #include "isa/pairs_avx512_bf16.h"
 #define HAS_BF16_PRODUCTS 1

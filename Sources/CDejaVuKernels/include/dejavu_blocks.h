@@ -128,6 +128,34 @@ typedef struct {
 void dejavu_copy_rows(const dejavu_kernels *kernels, const dejavu_copy_job *job, size_t first,
                       size_t count);
 
+/// Chooses rows for several tokens by their groupwise scores.
+typedef struct {
+  const dejavu_kernels *_Nullable kernels;
+  dejavu_groupwise weights;
+  size_t rows;
+  /// [tokens, x_stride]
+  const float *_Nullable x;
+  size_t x_stride, tokens;
+  /// A row is chosen if its score is above this; with `keep` > 0 the `keep` highest are instead.
+  float threshold;
+  size_t keep;
+  /// [tokens, rows] ascending rows, and how many of each.
+  int32_t *_Nullable lists;
+  size_t *_Nullable counts;
+  /// Per token [rows] scores, then quantized vectors: dejavu_choose_scratch floats.
+  float *_Nullable scratch;
+  size_t scratch_stride;
+} dejavu_choose_job;
+
+/// Floats of scratch for one token.
+size_t dejavu_choose_scratch(size_t rows, size_t d);
+/// One token's rows are shared among the team; several tokens are shared out whole.
+void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job);
+
+/// Rounds one row of d floats to groupwise codes: [d · bits / 8 codes][d / 64 half scales], by the
+/// scale with the least squared error among a few shrunk ones.
+void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits);
+
 #if defined(__clang__)
 #pragma clang assume_nonnull end
 #endif

@@ -50,6 +50,29 @@ typedef struct {
   size_t c_stride;
 } dejavu_gemm_job;
 
+/// Rows in groups of 64 lanes with a scale each (kernels/groupwise.h).
+enum { DEJAVU_GROUP = 64, GROUPWISE_MAX_GROUPS = 2048 };
+typedef struct {
+  const void *rows;
+  /// Bytes from one row to the next.
+  size_t stride;
+  /// Lanes, a multiple of 64, at most 64 · GROUPWISE_MAX_GROUPS.
+  size_t d;
+  /// 2, 4 or 8.
+  int32_t bits;
+  /// Added to a row's product, and what the sum is multiplied by.
+  const float *_Nullable bias;
+  const float *_Nullable gain;
+} dejavu_groupwise;
+
+/// A vector rounded to 8 bits: x ≈ step · q.
+typedef struct {
+  const int8_t *q;
+  /// Σ q over each group, as floats.
+  const float *group_sums;
+  float step;
+} dejavu_quantized_vector;
+
 /// Kernels over weights or cache entries of one stored type.
 typedef struct {
   /// y[t · y_stride + r] = Σ_d w[r, d] · x[t, d]   for r < rows, t < tokens
@@ -98,6 +121,9 @@ typedef struct {
   void (*pack_a)(void *out, const float *a, size_t a_stride, size_t tokens, size_t k);
   void (*_Nullable pack_a_bf16)(void *out, const float *a, size_t a_stride, size_t tokens,
                                 size_t k);
+  /// scores[r] = (w[r] · x + bias[r]) · gain[r] for rows first..<first + count.
+  void (*groupwise_scores)(float *scores, const dejavu_groupwise *w,
+                           const dejavu_quantized_vector *x, size_t first, size_t count);
   /// Sums of the memory at p, for measuring bandwidth: plain, and with prefetching.
   uint64_t (*read_plain)(const void *p, size_t bytes);
   uint64_t (*read_prefetching)(const void *p, size_t bytes);

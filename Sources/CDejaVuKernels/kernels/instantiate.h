@@ -46,6 +46,8 @@
 #include "gemm_bf16.h"
 #endif
 
+#include "groupwise.h"
+
 #define ROW_KERNELS(suffix)                                                                     \
   {                                                                                             \
     .dot_rows = dot_rows_##suffix, .axpy_rows = axpy_rows_##suffix,                             \
@@ -61,6 +63,6 @@
     .layer_norm = kernel_layer_norm, .rms_norm = kernel_rms_norm,                               \
     .activate = kernel_activate, .exponentiate = kernel_exponentiate, .reduce = kernel_reduce,  \
     .add = kernel_add, .pack_a = kernel_pack_a, .pack_a_bf16 = BF16_KERNEL(kernel_pack_a_bf16), \
-    .read_plain = kernel_read_plain, .read_prefetching = kernel_read_prefetching,               \
+    .groupwise_scores = kernel_groupwise_scores, .read_plain = kernel_read_plain, .read_prefetching = kernel_read_prefetching,               \
     .gemm_tile_tokens = GEMM_MR                                                                 \
   }

@@ -1,0 +1,179 @@
+// Choosing rows by groupwise scores, and making groupwise rows.
+#include <math.h>
+#include <string.h>
+
+#include "dejavu_blocks.h"
+
+enum { PARTS = 16 };
+
+static size_t rounded(size_t n) { return (n + 31) / 32 * 32; }
+
+size_t dejavu_choose_scratch(size_t rows, size_t d) {
+  // Scores, a copy for selecting the highest, bytes of the vector, sums of its groups, step.
+  return 2 * rounded(rows) + rounded(d / 4) + rounded(d / DEJAVU_GROUP) + 32;
+}
+
+typedef struct {
+  float *scores, *copy, *group_sums, *step;
+  int8_t *q;
+} token_scratch;
+
+static token_scratch scratch_of(const dejavu_choose_job *job, size_t token) {
+  float *base = job->scratch + token * job->scratch_stride;
+  token_scratch s = {.scores = base, .copy = base + rounded(job->rows)};
+  s.q = (int8_t *)(s.copy + rounded(job->rows));
+  s.group_sums = s.copy + rounded(job->rows) + rounded(job->weights.d / 4);
+  s.step = s.group_sums + rounded(job->weights.d / DEJAVU_GROUP);
+  return s;
+}
+
+/// x ≈ step · q, with the greatest magnitude at 127.
+static void quantize_vector(const dejavu_choose_job *job, size_t token) {
+  token_scratch s = scratch_of(job, token);
+  const float *x = job->x + token * job->x_stride;
+  size_t d = job->weights.d;
+  float greatest = 0;
+  for (size_t i = 0; i < d; i++) {
+    float magnitude = fabsf(x[i]);
+    greatest = magnitude > greatest ? magnitude : greatest;
+  }
+  float scale = greatest > 0 ? 127 / greatest : 0;
+  for (size_t g = 0; g < d / DEJAVU_GROUP; g++) {
+    int32_t sum = 0;
+    for (size_t i = g * DEJAVU_GROUP; i < (g + 1) * DEJAVU_GROUP; i++) {
+      int32_t q = (int32_t)lrintf(x[i] * scale);
+      s.q[i] = (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
+      sum += s.q[i];
+    }
+    s.group_sums[g] = (float)sum;
+  }
+  *s.step = greatest / 127;
+}
+
+static void score_rows(const dejavu_choose_job *job, size_t token, size_t first, size_t count) {
+  token_scratch s = scratch_of(job, token);
+  dejavu_quantized_vector x = {.q = s.q, .group_sums = s.group_sums, .step = *s.step};
+  job->kernels->groupwise_scores(s.scores, &job->weights, &x, first, count);
+}
+
+static size_t gather(int32_t *list, const float *scores, size_t first, size_t count,
+                     float threshold) {
+  size_t chosen = 0;
+  for (size_t r = first; r < first + count; r++) {
+    list[chosen] = (int32_t)r;
+    chosen += scores[r] > threshold;
+  }
+  return chosen;
+}
+
+/// The threshold that `keep` scores lie above, by quickselect on a copy.
+static float threshold_of(const dejavu_choose_job *job, token_scratch s) {
+  if (job->keep >= job->rows) return -INFINITY;
+  memcpy(s.copy, s.scores, job->rows * sizeof(float));
+  float *v = s.copy;
+  size_t low = 0, high = job->rows - 1, target = job->keep;
+  while (low < high) {
+    float pivot = v[low + (high - low) / 2];
+    size_t i = low, j = high;
+    for (;;) {
+      while (v[i] > pivot) i++;
+      while (v[j] < pivot) j--;
+      if (i >= j) break;
+      float t = v[i];
+      v[i++] = v[j];
+      v[j--] = t;
+    }
+    if (target <= j) high = j;
+    else low = j + 1;
+  }
+  return v[target];
+}
+
+static void list_rows(const dejavu_choose_job *job, size_t token) {
+  token_scratch s = scratch_of(job, token);
+  float threshold = job->keep > 0 ? threshold_of(job, s) : job->threshold;
+  job->counts[token] = gather(job->lists + token * job->rows, s.scores, 0, job->rows, threshold);
+}
+
+static void token_chunk(void *context, size_t token, size_t thread) {
+  (void)thread;
+  const dejavu_choose_job *job = context;
+  quantize_vector(job, token);
+  score_rows(job, token, 0, job->rows);
+  list_rows(job, token);
+}
+
+static void part_chunk(void *context, size_t part, size_t thread) {
+  (void)thread;
+  const dejavu_choose_job *job = context;
+  size_t first = part * job->rows / PARTS, end = (part + 1) * job->rows / PARTS;
+  score_rows(job, 0, first, end - first);
+}
+
+void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
+  if (job->tokens > 1 || job->rows < 64 * PARTS) {
+    dejavu_team_run(team, token_chunk, (void *)job, job->tokens);
+    return;
+  }
+  quantize_vector(job, 0);
+  dejavu_team_run(team, part_chunk, (void *)job, PARTS);
+  list_rows(job, 0);
+}
+
+static uint16_t half_of(float value) {
+  uint16_t bits;
+  dejavu_kernels_for(DEJAVU_SCALAR)->rows[DEJAVU_F16].narrow(&bits, &value, 1);
+  return bits;
+}
+
+static float float_of(uint16_t bits) {
+  float value;
+  dejavu_kernels_for(DEJAVU_SCALAR)->rows[DEJAVU_F16].widen(&value, &bits, 1);
+  return value;
+}
+
+static int32_t code_of(float value, float scale, float middle, int32_t levels) {
+  if (scale == 0) return levels / 2;
+  int32_t code = (int32_t)floorf(value / scale + middle + 0.5f);
+  return code < 0 ? 0 : code >= levels ? levels - 1 : code;
+}
+
+/// The half-precision scale of one group with the least squared error.
+static uint16_t scale_of(const float *values, float middle, int32_t levels) {
+  float greatest = 0, least = INFINITY;
+  uint16_t best = 0;
+  for (size_t i = 0; i < DEJAVU_GROUP; i++)
+    greatest = fabsf(values[i]) > greatest ? fabsf(values[i]) : greatest;
+  for (int step = 0; step < 12; step++) {
+    uint16_t bits = half_of(greatest / middle * (1 - 0.05f * (float)step));
+    float scale = float_of(bits), error = 0;
+    for (size_t i = 0; i < DEJAVU_GROUP; i++) {
+      float rounded_value = ((float)code_of(values[i], scale, middle, levels) - middle) * scale;
+      error += (values[i] - rounded_value) * (values[i] - rounded_value);
+    }
+    if (error < least) {
+      least = error;
+      best = bits;
+    }
+    if (levels > 16) break;
+  }
+  return best;
+}
+
+void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits) {
+  uint8_t *codes = out;
+  uint16_t *scales = (uint16_t *)(codes + d * (size_t)bits / 8);
+  int32_t levels = 1 << bits;
+  float middle = (float)(levels - 1) / 2;
+  memset(codes, 0, d * (size_t)bits / 8);
+  for (size_t g = 0; g < d / DEJAVU_GROUP; g++) {
+    const float *values = row + g * DEJAVU_GROUP;
+    scales[g] = scale_of(values, middle, levels);
+    float scale = float_of(scales[g]);
+    size_t bytes = DEJAVU_GROUP * (size_t)bits / 8;
+    for (size_t i = 0; i < DEJAVU_GROUP; i++) {
+      int32_t code = code_of(values[i], scale, middle, levels);
+      codes[g * bytes + i % bytes] |= (uint8_t)(code << (i / bytes * (size_t)bits));
+    }
+  }
+}

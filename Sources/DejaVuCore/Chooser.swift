@@ -1,0 +1,91 @@
+/// Rows in groups of 64 lanes with a scale each: `[rows][codes, scales]`.
+///
+/// A row is `columns · bits / 8` bytes of codes and `columns / 64` half-precision scales; a weight
+/// is (code − (2^bits − 1) / 2) · scale. Byte j of a group's codes holds lanes j, j + n, … from its
+/// low bits up, n being the group's bytes.
+package struct GroupwiseMatrix: @unchecked Sendable {
+  // Safe to share: the memory is never written after quantizing.
+  package let base: UnsafeRawPointer
+  /// 2, 4 or 8.
+  package let bits: Int
+  package let rows: Int
+  /// A multiple of 64.
+  package let columns: Int
+  /// Keeps the memory alive.
+  package let owner: any AnyObject & Sendable
+
+  package init(
+    base: UnsafeRawPointer, bits: Int, rows: Int, columns: Int, owner: any AnyObject & Sendable
+  ) {
+    precondition([2, 4, 8].contains(bits) && columns % 64 == 0, "\(bits) bits, \(columns) columns")
+    self.base = base
+    self.bits = bits
+    self.rows = rows
+    self.columns = columns
+    self.owner = owner
+  }
+
+  /// Bytes of a row, codes and scales.
+  package static func rowBytes(columns: Int, bits: Int) -> Int {
+    columns * bits / 8 + columns / 64 * 2
+  }
+
+  package var rowBytes: Int { Self.rowBytes(columns: columns, bits: bits) }
+  package var byteCount: Int { rows * rowBytes }
+}
+
+/// Where a chooser looks: which stream it reads, and how long before its block runs.
+public enum Placement: String, Hashable, Sendable, CaseIterable {
+  /// Heads of layer l from x_l; neurons of layer l from x_l would be `blockAhead`.
+  case same
+  /// Neurons of layer l from ỹ_l, behind its attention.
+  case afterAttention = "after-attention"
+  /// Half a layer early: neurons of l from x_l, heads of l from ỹ_{l−1} (the paper's figure 2).
+  case blockAhead = "block-ahead"
+  /// A whole layer early, from x_{l−1} (the paper's formula).
+  case layerAhead = "layer-ahead"
+}
+
+/// What one chooser computes: a score for every row of one block.
+///
+/// The stream is normalised, rounded to 8 bits and multiplied by `first`; with a `second` matrix
+/// (the low-rank predictor) the result is rounded and multiplied again. Row r is chosen when
+/// (product + bias[r]) · gain[r] is above a threshold.
+package struct ChooserWeights: Sendable {
+  /// How the stream is normalised before it is read.
+  package enum Norm: String, Hashable, Sendable {
+    /// Root mean square without parameters.
+    case plain
+    /// The norm of the layer's own MLP: what a shadow of W1 needs.
+    case mlp
+  }
+
+  package var first: GroupwiseMatrix
+  package var second: GroupwiseMatrix?
+  package var norm: Norm
+  package var bias: FloatVector?
+  package var gain: FloatVector?
+
+  package init(
+    first: GroupwiseMatrix, second: GroupwiseMatrix? = nil, norm: Norm, bias: FloatVector? = nil,
+    gain: FloatVector? = nil
+  ) {
+    self.first = first
+    self.second = second
+    self.norm = norm
+    self.bias = bias
+    self.gain = gain
+  }
+
+  /// Rows that it scores.
+  package var rows: Int { (second ?? first).rows }
+  /// Bytes that one choice reads.
+  package var byteCount: Int { first.byteCount + (second?.byteCount ?? 0) }
+}
+
+/// How a chooser's scores become a set.
+package enum ChoiceRule: Hashable, Sendable {
+  case threshold(Float)
+  /// This many highest scores.
+  case highest(Int)
+}
