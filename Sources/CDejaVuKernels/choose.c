@@ -120,6 +120,22 @@ void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
   list_rows(job, 0);
 }
 
+static void project_chunk(void *context, size_t token, size_t thread) {
+  (void)thread;
+  const dejavu_groupwise_job *job = context;
+  dejavu_choose_job choice = {.kernels = job->kernels, .weights = job->weights, .rows = job->rows,
+                              .x = job->x, .x_stride = job->x_stride, .tokens = job->tokens,
+                              .scratch = job->scratch, .scratch_stride = job->scratch_stride};
+  quantize_vector(&choice, token);
+  score_rows(&choice, token, 0, job->rows);
+  memcpy(job->y + token * job->y_stride, scratch_of(&choice, token).scores,
+         job->rows * sizeof(float));
+}
+
+void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job) {
+  dejavu_team_run(team, project_chunk, (void *)job, job->tokens);
+}
+
 static uint16_t half_of(float value) {
   uint16_t bits;
   dejavu_kernels_for(DEJAVU_SCALAR)->rows[DEJAVU_F16].narrow(&bits, &value, 1);

@@ -39,15 +39,19 @@ package final class Engine {
   ///
   /// - Throws: ``BackendError/contextExceeded(needed:limit:)`` past the model's context.
   package func makeSession(
-    capacity: Int, mode: RunMode = .dense
+    capacity: Int, mode: RunMode = .dense, sparsity: Sparsity? = nil, defersKeys: Bool = true
   ) throws(BackendError) -> any Session {
     let limit = model.architecture.context
     guard capacity <= limit else { throw .contextExceeded(needed: capacity, limit: limit) }
     switch runner {
     case .cpu(let decoder):
-      return try DecoderSession(decoder: decoder, capacity: capacity, mode: mode)
+      return try DecoderSession(
+        decoder: decoder, capacity: capacity, mode: mode, sparsity: sparsity,
+        defersKeys: defersKeys)
     case .reference(let decoder):
-      return try DecoderSession(decoder: decoder, capacity: capacity, mode: mode)
+      return try DecoderSession(
+        decoder: decoder, capacity: capacity, mode: mode, sparsity: sparsity,
+        defersKeys: defersKeys)
     }
   }
 

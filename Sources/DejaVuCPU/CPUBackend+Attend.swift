@@ -63,10 +63,10 @@ extension CPUBackend {
     job.x = UnsafePointer(x)
     if let kept = cache.kept(layer: layer) {
       let stride = cache.kept?.stride ?? 0
-      (kept + slice.position % cacheLayout.window * stride).update(from: x, count: stride)
+      (kept + slice.position % cache.layout.window * stride).update(from: x, count: stride)
       job.kept = UnsafePointer(kept)
       job.kept_stride = stride
-      job.window = cacheLayout.window
+      job.window = cache.layout.window
       job.settled = UnsafePointer(cache.settled(layer: layer))
     }
     job.keys = cache.keys(layer: layer)
@@ -110,7 +110,7 @@ extension CPUBackend {
     job: inout dejavu_attention_job
   ) {
     guard job.count < architecture.kvHeads else { return }
-    let window = cacheLayout.window
+    let window = slice.cache.layout.window
     if window > 0 {
       let turn = layer * window / architecture.layers
       guard (slice.position + 1 + turn) % window == 0 else { return }
@@ -198,7 +198,7 @@ extension CPUBackend {
   /// Groups may owe keys from decoding when more prompt arrives.
   private func settleDebts(layer: Int, slice: SequenceSlice<CPUCache>) {
     let cache = slice.cache
-    guard cacheLayout.window > 0, slice.position > 0 else { return }
+    guard cache.layout.window > 0, slice.position > 0 else { return }
     let settled = cache.settled(layer: layer)
     var owing = 0
     for group in 0..<architecture.kvHeads where Int(settled[group]) < slice.position {
@@ -207,7 +207,7 @@ extension CPUBackend {
     }
     guard owing > 0, let kept = cache.kept(layer: layer) else { return }
     let last = slice.position - 1
-    let row = kept + last % cacheLayout.window * (cache.kept?.stride ?? 0)
+    let row = kept + last % cache.layout.window * (cache.kept?.stride ?? 0)
     let before = SequenceSlice(cache: cache, start: 0, count: 1, position: last)
     var job = attentionJob(
       layer: layer, slice: before, x: row, list: UnsafePointer(scratch.groupList), count: owing)

@@ -18,10 +18,11 @@ extension CPUBackend {
   ) {
     let weights = model.layers[layer]
     var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.neurons)
-    var skips: Int32 = 1
+    var (skips, threshold): (Int32, Float?) = (1, nil)
     switch neurons {
     case .all: skips = 0
     case .nonzero: break
+    case .above(let least): threshold = least
     case .listed(let rows):
       list = UnsafePointer(rows.list(of: 0))
       count = rows.count(of: 0)
@@ -30,7 +31,8 @@ extension CPUBackend {
       bundle: weights.bundle.matrix.base, row_stride: weights.bundle.matrix.stride,
       d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
-      activation: architecture.activation.code, skips: skips, threshold: 0,
+      activation: architecture.activation.code, skips: skips, threshold: threshold ?? 0,
+      down_norms: threshold.map { _ in downNorms(layer: layer) },
       scattered: skips, prefetches_down: 0)
     let slices = scratch.mlpSlices
     dejavu_mlp_block(
@@ -42,7 +44,7 @@ extension CPUBackend {
     let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
     let up = count * (weights.bundle.rowsPerNeuron - 1)
     tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
-    tally.neuronRows += count
+    tally.neuronRows += threshold == nil ? count : down
   }
 
   private func transformPrompt(
@@ -59,10 +61,10 @@ extension CPUBackend {
     } else {
       activate(activations)
     }
-    if case .listed(let rows) = neurons {
-      mask(activations, by: rows)
-    } else {
-      tally.neuronRows += tokens * architecture.neurons
+    switch neurons {
+    case .listed(let rows): mask(activations, by: rows)
+    case .above(let least): mask(activations, above: least, layer: layer)
+    case .all, .nonzero: tally.neuronRows += tokens * architecture.neurons
     }
     pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)
     product(weights.bundle.down, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
@@ -100,6 +102,21 @@ extension CPUBackend {
         if next < count, list[next] == neuron { next += 1 } else { row[neuron] = 0 }
       }
       tally.neuronRows += count
+    }
+  }
+
+  /// Each token keeps the activations whose contribution is above `least`.
+  private func mask(_ activations: CPUBuffer, above least: Float, layer: Int) {
+    let norms = downNorms(layer: layer)
+    for t in batch.tokens.indices {
+      let row = activations.row(t)
+      for neuron in 0..<architecture.neurons {
+        if abs(row[neuron]) * norms[neuron] > least {
+          tally.neuronRows += 1
+        } else {
+          row[neuron] = 0
+        }
+      }
     }
   }
 }

@@ -13,19 +13,16 @@ public struct CPUOptions: Hashable, Sendable {
   public var multipliesPromptInBFloat16: Bool?
   /// Tokens of one prompt batch.
   public var batchCapacity: Int
-  /// Positions whose inputs are kept for skipped heads; 0 computes every key at once.
-  public var deferralWindow: Int
 
   public init(
     threads: Int, instructionSet: InstructionSet = .best, cacheType: DType? = nil,
-    multipliesPromptInBFloat16: Bool? = nil, batchCapacity: Int = 512, deferralWindow: Int = 0
+    multipliesPromptInBFloat16: Bool? = nil, batchCapacity: Int = 512
   ) {
     self.threads = threads
     self.instructionSet = instructionSet
     self.cacheType = cacheType
     self.multipliesPromptInBFloat16 = multipliesPromptInBFloat16
     self.batchCapacity = batchCapacity
-    self.deferralWindow = deferralWindow
   }
 }
 
@@ -64,7 +61,7 @@ package final class CPUBackend: Backend {
       layers: architecture.layers, groups: architecture.kvHeads,
       paddedHead: Padding.head(architecture.headWidth),
       dtype: options.cacheType ?? (model.dtype == .float32 ? .float32 : .float16),
-      window: options.deferralWindow, inputWidth: architecture.hidden)
+      window: 0, inputWidth: architecture.hidden)
     multipliesInBFloat16 = try Self.promptArithmetic(model: model, options: options)
     scratch = CPUScratch(model: model, options: options, kernels: kernels)
     if case .rotary(let parameters) = architecture.positions {
@@ -101,10 +98,12 @@ package final class CPUBackend: Backend {
     CPUBuffer(capacity: batchCapacity, width: width)
   }
 
-  package func makeCache(capacity: Int) throws(BackendError) -> CPUCache {
+  package func makeCache(capacity: Int, window: Int) throws(BackendError) -> CPUCache {
+    var layout = cacheLayout
+    layout.window = window
     rotary?.reserve(positions: capacity)
-    scratch.reserve(positions: capacity, layout: cacheLayout)
-    return try CPUCache(layout: cacheLayout, capacity: capacity)
+    scratch.reserve(positions: capacity, layout: layout)
+    return try CPUCache(layout: layout, capacity: capacity)
   }
 
   package func begin(_ batch: StepBatch<CPUCache>) {
@@ -116,7 +115,7 @@ package final class CPUBackend: Backend {
       precondition(needed <= capacity, "\(needed) positions in a cache of \(capacity)")
       // A fork may be longer than any cache that was made here.
       rotary?.reserve(positions: capacity)
-      scratch.reserve(positions: capacity, layout: cacheLayout)
+      scratch.reserve(positions: capacity, layout: slice.cache.layout)
     }
     self.batch = batch
     scratch.reserve(logits: batch.wanted.count)

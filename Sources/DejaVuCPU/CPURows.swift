@@ -27,6 +27,9 @@ package final class CPURows {
 
   package func count(of token: Int) -> Int { counts[token] }
 
+  /// `[tokens]`, for kernels that fill in lists.
+  var countsBase: UnsafeMutablePointer<Int> { counts }
+
   package func setCount(_ count: Int, of token: Int) {
     precondition(token < capacity && count <= universe)
     counts[token] = count

@@ -31,6 +31,10 @@ final class CPUScratch {
   private(set) var groups: CPUBuffer
   /// Per thread, for prompt attention.
   private(set) var attention: CPUBuffer
+  /// Working space of choosers, made when the first one runs.
+  private var choice: ChoiceScratch?
+  /// By layer, made when first asked for.
+  var downNorms: [Int: CPUBuffer] = [:]
   private let options: CPUOptions
   private let model: PackedModel
   private let kernels: UnsafePointer<dejavu_kernels>
@@ -88,5 +92,46 @@ final class CPUScratch {
     if thread > attention.stride {
       attention = CPUBuffer(capacity: options.threads, width: thread)
     }
+  }
+
+  func choice(for weights: ChooserWeights, tokens: Int) -> ChoiceScratch {
+    let columns = weights.first.columns
+    let hidden = weights.second?.columns ?? 0
+    let rows = max(weights.rows, weights.first.rows)
+    if let choice, choice.fits(columns: columns, hidden: hidden, rows: rows) { return choice }
+    let made = ChoiceScratch(
+      columns: max(columns, choice?.normed.stride ?? 0),
+      hidden: max(hidden, choice?.hidden.stride ?? 0), rows: max(rows, choice?.rows ?? 0),
+      tokens: options.batchCapacity)
+    choice = made
+    return made
+  }
+
+  func choiceScores(token: Int) -> UnsafePointer<Float>? {
+    choice.map { UnsafePointer($0.scratch.row(token)) }
+  }
+}
+
+/// Working space of a choice for every token of a batch.
+struct ChoiceScratch {
+  /// `[T, D]` normalised streams, padded to whole groups.
+  let normed: CPUBuffer
+  /// `[T, r]` inner vectors of low-rank predictors.
+  let hidden: CPUBuffer
+  /// `[T, …]` scores and quantized vectors.
+  let scratch: CPUBuffer
+  let rows: Int
+
+  init(columns: Int, hidden: Int, rows: Int, tokens: Int) {
+    let wide = (columns + 63) / 64 * 64
+    normed = CPUBuffer(capacity: tokens, width: wide)
+    self.hidden = CPUBuffer(capacity: tokens, width: hidden)
+    self.rows = rows
+    scratch = CPUBuffer(
+      capacity: tokens, width: dejavu_choose_scratch(rows, max(wide, hidden)))
+  }
+
+  func fits(columns: Int, hidden: Int, rows: Int) -> Bool {
+    columns <= normed.stride && hidden <= self.hidden.stride && rows <= self.rows
   }
 }

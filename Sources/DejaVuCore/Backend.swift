@@ -7,6 +7,9 @@ package enum RowChoice<Rows> {
   case all
   /// Every up row is read, and down rows whose activation is not zero: lossless for ReLU.
   case nonzero
+  /// Every up row is read, and down rows whose contribution |activation| · ‖down row‖ is above
+  /// this: what an oracle of neurons would choose. For heads the same as `all`.
+  case above(Float)
   /// What a selector chose, one set per token; down rows of zero activations are skipped.
   case listed(Rows)
 }
@@ -110,7 +113,24 @@ package protocol Backend: AnyObject {
   var batchCapacity: Int { get }
 
   func makeBuffer(width: Int) -> Buffer
-  func makeCache(capacity: Int) throws(BackendError) -> Cache
+  /// A cache with room for `capacity` positions.
+  ///
+  /// - Parameter window: positions whose inputs are kept for groups that were skipped; 0 computes
+  ///   keys and values of every group at once.
+  func makeCache(capacity: Int, window: Int) throws(BackendError) -> Cache
+
+  /// Room for one list of rows per token, out of `universe` rows.
+  func makeRows(universe: Int) -> Rows
+  /// Fills in the lists of rows of `weights` whose scores meet `rule`, for each token of the batch.
+  ///
+  /// - Parameters:
+  ///   - layer: whose MLP norm a shadow reads through.
+  ///   - x: the raw stream, before any norm.
+  func choose(
+    _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: Buffer,
+    into rows: Rows)
+  /// The same rows for every token of the batch.
+  func assign(_ indices: [Int32], to rows: Rows)
 
   /// Starts a step: tokens, positions and caches of what follows.
   func begin(_ batch: StepBatch<Cache>)

@@ -84,7 +84,7 @@ package struct ChooserWeights: Sendable {
 }
 
 /// How a chooser's scores become a set.
-package enum ChoiceRule: Hashable, Sendable {
+public enum ChoiceRule: Hashable, Sendable {
   case threshold(Float)
   /// This many highest scores.
   case highest(Int)

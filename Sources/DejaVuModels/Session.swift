@@ -29,6 +29,8 @@ package enum RunMode: String, Hashable, Sendable {
   case dense
   /// Every up row, and the down rows of neurons that are not zero.
   case exact
+  /// What the session's plan chooses.
+  case sparse
 }
 
 /// A decoder, a cache and a batch for one sequence.
@@ -36,18 +38,30 @@ package final class DecoderSession<B: Backend>: Session {
   private let decoder: Decoder<B>
   private let cache: B.Cache
   private let batch = StepBatch<B.Cache>()
-  package var mode: RunMode
-
-  package init(decoder: Decoder<B>, capacity: Int, mode: RunMode) throws(BackendError) {
-    self.decoder = decoder
-    self.mode = mode
-    cache = try decoder.backend.makeCache(capacity: capacity)
+  private let planned: PlannedRows<B>?
+  package var mode: RunMode {
+    didSet { precondition(mode != .sparse || planned != nil, "a sparse run needs a plan") }
   }
 
-  private init(decoder: Decoder<B>, cache: B.Cache, mode: RunMode) {
+  /// A new sequence; `sparsity` is what `mode` sparse follows.
+  package init(
+    decoder: Decoder<B>, capacity: Int, mode: RunMode, sparsity: Sparsity? = nil,
+    defersKeys: Bool = true
+  ) throws(BackendError) {
+    precondition(mode != .sparse || sparsity != nil, "a sparse run needs a plan")
+    self.decoder = decoder
+    self.mode = mode
+    planned = sparsity.map { PlannedRows(backend: decoder.backend, sparsity: $0) }
+    let keeps = defersKeys && sparsity?.plan.skipsHeads == true
+    let window = keeps ? sparsity?.plan.window ?? 0 : 0
+    cache = try decoder.backend.makeCache(capacity: capacity, window: window)
+  }
+
+  private init(decoder: Decoder<B>, cache: B.Cache, mode: RunMode, planned: PlannedRows<B>?) {
     self.decoder = decoder
     self.cache = cache
     self.mode = mode
+    self.planned = planned
   }
 
   package var architecture: Architecture { decoder.backend.architecture }
@@ -94,12 +108,15 @@ package final class DecoderSession<B: Backend>: Session {
     switch mode {
     case .dense: try decoder.step(batch, selector: EveryRow<B>())
     case .exact: try decoder.step(batch, selector: NonzeroRows<B>())
+    case .sparse:
+      guard let planned else { preconditionFailure("a sparse run needs a plan") }
+      try decoder.step(batch, selector: planned)
     }
   }
 
   package func truncate(to count: Int) { cache.truncate(to: count) }
 
   package func fork(capacity: Int) throws(BackendError) -> any Session {
-    DecoderSession(decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode)
+    DecoderSession(decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode, planned: planned)
   }
 }

@@ -14,15 +14,29 @@ extension ReferenceBackend {
     for t in batch.tokens.indices {
       let chosen = neurons.rows(of: t, universe: architecture.neurons)
       var sum = [Double](repeating: 0, count: architecture.hidden)
+      var read = 0
       for neuron in chosen {
         let a = activation(of: neuron, layer: layer, x[t])
-        guard readsAll || a != 0 else { continue }
+        guard readsAll || a != 0, isAbove(neurons, a, neuron: neuron, layer: layer) else {
+          continue
+        }
+        read += 1
         model.layers[layer].bundle.down.accumulate(row: neuron, times: Double(a), into: &sum)
       }
       out[t] = sum.map { Float($0) }
-      tally.neuronRows += chosen.count
+      if case .above = neurons { tally.neuronRows += read } else { tally.neuronRows += chosen.count }
     }
     tally.neuronRowsOfAll += batch.tokens.count * architecture.neurons
+  }
+
+  /// Whether |a| · ‖W2[n]‖ is above an oracle's threshold; other choices have none.
+  private func isAbove(
+    _ choice: RowChoice<ReferenceRows>, _ a: Float, neuron: Int, layer: Int
+  ) -> Bool {
+    guard case .above(let least) = choice else { return true }
+    let row = model.layers[layer].bundle.down.row(neuron)
+    let squares = row.reduce(0.0) { $0 + Double($1) * Double($1) }
+    return Float(Double(abs(a)) * squares.squareRoot()) > least
   }
 
   private func activation(of neuron: Int, layer: Int, _ x: [Float]) -> Float {

@@ -36,7 +36,7 @@ package final class ReferenceBackend: Backend {
     ReferenceBuffer(capacity: batchCapacity, width: width)
   }
 
-  package func makeCache(capacity: Int) throws(BackendError) -> ReferenceCache {
+  package func makeCache(capacity: Int, window: Int) throws(BackendError) -> ReferenceCache {
     ReferenceCache(
       layers: architecture.layers, groups: architecture.kvHeads, dtype: cacheType,
       capacity: capacity)

@@ -17,10 +17,9 @@ struct DeferralTests {
     ] {
       let model = tiny.model(dtype: dtype)
       func run(window: Int, threads: Int) throws -> DeferralStory {
-        let options = CPUOptions(
-          threads: threads, instructionSet: instructionSet, deferralWindow: window)
+        let options = CPUOptions(threads: threads, instructionSet: instructionSet)
         let backend = try CPUBackend(model: model, options: options)
-        var story = try DeferralStory(backend: backend, seed: UInt64(seed))
+        var story = try DeferralStory(backend: backend, window: window, seed: UInt64(seed))
         try story.tell()
         return story
       }
@@ -43,9 +42,9 @@ struct DeferralStory {
   private(set) var logits: [[Float]] = []
   private(set) var greatestDebt = 0
 
-  init(backend: CPUBackend, seed: UInt64) throws {
+  init(backend: CPUBackend, window: Int, seed: UInt64) throws {
     trial = Trial(Candidate(backend))
-    caches = [try trial.makeCache(capacity: 64)]
+    caches = [try trial.makeCache(capacity: 64, window: window)]
     random = SeededRandom(seed: seed)
   }
 

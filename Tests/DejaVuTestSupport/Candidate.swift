@@ -63,8 +63,8 @@ package final class Trial<B: Backend> {
     decoder = Decoder(backend: candidate.backend)
   }
 
-  package func makeCache(capacity: Int = 96) throws(BackendError) -> B.Cache {
-    try candidate.backend.makeCache(capacity: capacity)
+  package func makeCache(capacity: Int = 96, window: Int = 0) throws(BackendError) -> B.Cache {
+    try candidate.backend.makeCache(capacity: capacity, window: window)
   }
 
   /// One step; logits of all its tokens, `[T][V]`.

@@ -152,6 +152,20 @@ size_t dejavu_choose_scratch(size_t rows, size_t d);
 /// One token's rows are shared among the team; several tokens are shared out whole.
 void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job);
 
+/// y[t, r] = (w[r] · x[t] + bias[r]) · gain[r] for all rows and tokens; scratch as in a choice.
+typedef struct {
+  const dejavu_kernels *_Nullable kernels;
+  dejavu_groupwise weights;
+  size_t rows;
+  const float *_Nullable x;
+  size_t x_stride, tokens;
+  float *_Nullable y;
+  size_t y_stride;
+  float *_Nullable scratch;
+  size_t scratch_stride;
+} dejavu_groupwise_job;
+void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job);
+
 /// Rounds one row of d floats to groupwise codes: [d · bits / 8 codes][d / 64 half scales], by the
 /// scale with the least squared error among a few shrunk ones.
 void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits);

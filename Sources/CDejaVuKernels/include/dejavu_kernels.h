@@ -28,9 +28,11 @@ typedef struct {
   const int32_t *_Nullable list;
   int32_t gated;
   int32_t activation;
-  /// Non-zero: a neuron whose |activation| is at most `threshold` does not read its down row.
+  /// Non-zero: a neuron whose |activation|, times the norm of its down row where `down_norms` are
+  /// given, is at most `threshold` does not read its down row.
   int32_t skips;
   float threshold;
+  const float *_Nullable down_norms;
   /// Non-zero: rows are scattered, so rows ahead in the list are prefetched into L2.
   int32_t scattered;
   /// Non-zero: the down row is prefetched with the up row, not once the activation is known.

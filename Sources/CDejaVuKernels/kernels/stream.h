@@ -133,6 +133,14 @@ static inline const ELEM *NAME(bundle_row)(const dejavu_mlp_job *job, size_t ent
   return (const ELEM *)((const char *)job->bundle + (neuron * rows + row) * job->row_stride);
 }
 
+/// Whether a neuron with this activation leaves its down row unread.
+static inline int NAME(is_skipped)(const dejavu_mlp_job *job, size_t entry, float a) {
+  if (!job->skips) return 0;
+  size_t neuron = job->list ? (size_t)job->list[entry] : entry;
+  float size = job->down_norms ? a * job->down_norms[neuron] : a;
+  return size <= job->threshold && size >= -job->threshold;
+}
+
 /// Bias, activation and gate of one neuron, given the products of its rows.
 static inline float NAME(finish)(const dejavu_mlp_job *job, size_t neuron, float gate, float up) {
   up += job->up_bias ? job->up_bias[neuron] : 0;
@@ -177,7 +185,7 @@ static size_t NAME(mlp_streaming)(const dejavu_mlp_job *job, size_t first, size_
     const ELEM *row = NAME(bundle_row)(job, entry, down);
     const ELEM *next = entry + 1 < end ? NAME(bundle_row)(job, entry + 1, 0) : row;
     float a = NAME(neuron_streaming)(job, entry, row, LINES);
-    if (job->skips && a <= job->threshold && a >= -job->threshold) continue;
+    if (NAME(is_skipped)(job, entry, a)) continue;
     NAME(axpy)(acc, row, a, d, next, LINES);
     read++;
   }
@@ -243,7 +251,7 @@ static size_t NAME(mlp_scattered)(const dejavu_mlp_job *job, size_t first, size_
       ahead = NAME(bundle_row)(job, fetched++, 0);
     float a = NAME(neuron)(job, entry, ahead, fresh ? fresh : idle);
     fresh = NULL;
-    if (job->skips && a <= job->threshold && a >= -job->threshold) continue;
+    if (NAME(is_skipped)(job, entry, a)) continue;
     fresh = NAME(bundle_row)(job, entry, down);
     pending.rows[pending.count] = fresh;
     pending.a[pending.count++] = a;
@@ -320,7 +328,7 @@ static size_t NAME(mlp_quads)(const dejavu_mlp_job *job, size_t first, size_t co
     for (size_t j = 0; j < n; j++) {
       size_t neuron = job->list ? (size_t)job->list[entry + j] : entry + j;
       float a = NAME(finish)(job, neuron, gate[j], job->gated ? up[j] : gate[j]);
-      if (job->skips && a <= job->threshold && a >= -job->threshold) continue;
+      if (NAME(is_skipped)(job, entry + j, a)) continue;
       pending.rows[pending.count] = NAME(bundle_row)(job, entry + j, kinds - 1);
       pending.a[pending.count++] = a;
       read++;

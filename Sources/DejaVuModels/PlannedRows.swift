@@ -1,0 +1,129 @@
+package import DejaVuCore
+
+/// Which chooser serves a block.
+package struct ChooserSite: Hashable, Sendable {
+  package enum Kind: Hashable, Sendable {
+    case shadow(bits: Int)
+    case lowRank(Placement)
+  }
+  package enum Axis: String, Hashable, Sendable { case heads, neurons }
+
+  package let layer: Int
+  package let axis: Axis
+  package let kind: Kind
+
+  package init(layer: Int, axis: Axis, kind: Kind) {
+    self.layer = layer
+    self.axis = axis
+    self.kind = kind
+  }
+}
+
+/// A plan with the choosers that it names: everything that a sparse run needs.
+package struct Sparsity: Sendable {
+  package let plan: SparsityPlan
+  package let choosers: [ChooserSite: ChooserWeights]
+
+  package init(plan: SparsityPlan, choosers: [ChooserSite: ChooserWeights] = [:]) {
+    self.plan = plan
+    self.choosers = choosers
+  }
+}
+
+/// Follows a plan: runs each block's chooser where the plan places it.
+///
+/// Choosers that look ahead run when their stream passes by, and their set waits for its block. A
+/// choice that would look before the first layer is made from the layer's own input.
+package final class PlannedRows<B: Backend>: Selector {
+  private let backend: B
+  private let sparsity: Sparsity
+  /// One set of lists for each layer and axis, since sets may be chosen a layer early.
+  private var heads: [B.Rows?]
+  private var neurons: [B.Rows?]
+  private var step: UInt64 = 0
+
+  package init(backend: B, sparsity: Sparsity) {
+    self.backend = backend
+    self.sparsity = sparsity
+    let architecture = backend.architecture
+    precondition(
+      sparsity.plan.layers.count == architecture.layers,
+      "a plan of \(sparsity.plan.layers.count) layers for \(architecture.layers)")
+    heads = sparsity.plan.layers.map {
+      $0.heads.choosesRows ? backend.makeRows(universe: architecture.kvHeads) : nil
+    }
+    neurons = sparsity.plan.layers.map {
+      $0.neurons.choosesRows ? backend.makeRows(universe: architecture.neurons) : nil
+    }
+  }
+
+  package func heads(for layer: Int, seeing x: B.Buffer) -> RowChoice<B.Rows> {
+    if layer == 0 { step &+= 1 }
+    let first: Set<Placement> = layer == 0 ? [.same, .blockAhead, .layerAhead] : [.same]
+    choose(.heads, layer, when: first, seeing: x)
+    choose(.neurons, layer, when: layer == 0 ? [.blockAhead, .layerAhead] : [.blockAhead], seeing: x)
+    if layer + 1 < sparsity.plan.layers.count {
+      choose(.heads, layer + 1, when: [.layerAhead], seeing: x)
+      choose(.neurons, layer + 1, when: [.layerAhead], seeing: x)
+    }
+    return choice(sparsity.plan.layers[layer].heads, rows: heads[layer])
+  }
+
+  package func neurons(for layer: Int, seeing x: B.Buffer) -> RowChoice<B.Rows> {
+    choose(.neurons, layer, when: [.afterAttention, .same], seeing: x)
+    if layer + 1 < sparsity.plan.layers.count {
+      choose(.heads, layer + 1, when: [.blockAhead], seeing: x)
+    }
+    return choice(sparsity.plan.layers[layer].neurons, rows: neurons[layer])
+  }
+
+  private func choice(_ policy: RowPolicy, rows: B.Rows?) -> RowChoice<B.Rows> {
+    switch policy {
+    case .all: return .all
+    case .nonzero: return .nonzero
+    case .oracle(let least): return .above(least)
+    case .shadow, .lowRank, .fixed, .random:
+      guard let rows else { preconditionFailure("a policy that lists rows has room for them") }
+      return .listed(rows)
+    }
+  }
+
+  /// Makes the choice of one block if its plan places it here.
+  private func choose(
+    _ axis: ChooserSite.Axis, _ layer: Int, when placements: Set<Placement>, seeing x: B.Buffer
+  ) {
+    let plan = sparsity.plan.layers[layer]
+    let (policy, rows) = axis == .heads ? (plan.heads, heads[layer]) : (plan.neurons, neurons[layer])
+    guard let rows else { return }
+    switch policy {
+    case .all, .nonzero, .oracle: return
+    case .shadow(let bits, let placement, let rule) where placements.contains(placement):
+      run(.init(layer: layer, axis: axis, kind: .shadow(bits: bits)), rule, x, rows)
+    case .lowRank(let placement, let rule) where placements.contains(placement):
+      run(.init(layer: layer, axis: axis, kind: .lowRank(placement)), rule, x, rows)
+    case .fixed(let list) where placements.contains(.same):
+      backend.assign(list, to: rows)
+    case .random(let density, let seed) where placements.contains(.same):
+      backend.assign(randomRows(axis, layer, density, seed), to: rows)
+    case .shadow, .lowRank, .fixed, .random: return
+    }
+  }
+
+  private func run(_ site: ChooserSite, _ rule: ChoiceRule, _ x: B.Buffer, _ rows: B.Rows) {
+    guard let weights = sparsity.choosers[site] else {
+      preconditionFailure("a resolved plan has every chooser it names")
+    }
+    backend.choose(weights, by: rule, layer: site.layer, reading: x, into: rows)
+  }
+
+  private func randomRows(
+    _ axis: ChooserSite.Axis, _ layer: Int, _ density: Double, _ seed: UInt64
+  ) -> [Int32] {
+    let universe = axis == .heads ? backend.architecture.kvHeads : backend.architecture.neurons
+    let stream = seed &+ step &* 1_000_003 &+ UInt64(layer) &* 7919
+    let rows = (0..<universe).filter {
+      Sampler.uniform(seed: stream, counter: UInt64($0)) < density
+    }
+    return rows.isEmpty ? [0] : rows.map { Int32($0) }
+  }
+}

@@ -1,0 +1,73 @@
+public import DejaVuCore
+
+/// What every layer computes: data, found by calibration for a target and stored by name.
+public struct SparsityPlan: Hashable, Sendable {
+  public var name: String
+  /// Type of the weights that it was calibrated for; another format deserves a plan of its own.
+  public var weightFormat: String
+  /// Positions whose attention inputs are kept for skipped heads.
+  public var window: Int
+  public var layers: [LayerPlan]
+  /// What calibration measured: perplexity increase, share of bytes and so on, by name.
+  public var measured: [String: Double]
+
+  public init(
+    name: String, weightFormat: String, window: Int = 16, layers: [LayerPlan],
+    measured: [String: Double] = [:]
+  ) {
+    self.name = name
+    self.weightFormat = weightFormat
+    self.window = window
+    self.layers = layers
+    self.measured = measured
+  }
+
+  /// The same policy in every layer.
+  public static func uniform(
+    _ name: String, layers: Int, heads: RowPolicy = .all, neurons: RowPolicy = .nonzero
+  ) -> SparsityPlan {
+    SparsityPlan(
+      name: name, weightFormat: "any",
+      layers: Array(repeating: LayerPlan(heads: heads, neurons: neurons), count: layers))
+  }
+
+  /// Whether some layer may skip heads, so that inputs must be kept.
+  public var skipsHeads: Bool { layers.contains { $0.heads.choosesRows } }
+}
+
+/// Who chooses the rows of one layer.
+public struct LayerPlan: Hashable, Sendable {
+  public var heads: RowPolicy
+  public var neurons: RowPolicy
+
+  public init(heads: RowPolicy, neurons: RowPolicy) {
+    self.heads = heads
+    self.neurons = neurons
+  }
+}
+
+/// Who chooses the rows of one block.
+public enum RowPolicy: Hashable, Sendable {
+  /// Every row.
+  case all
+  /// Every up row, and down rows that are not zero (lossless for ReLU).
+  case nonzero
+  /// Neurons whose contribution is above a threshold, known after the fact: the upper bound.
+  case oracle(Float)
+  /// W1 in a few bits, multiplied before the rows themselves.
+  case shadow(bits: Int, Placement, ChoiceRule)
+  /// The trained low-rank predictor.
+  case lowRank(Placement, ChoiceRule)
+  /// The same rows for every token.
+  case fixed([Int32])
+  /// Seeded random rows, another set for every token: the control.
+  case random(density: Double, seed: UInt64)
+
+  /// Whether the policy hands a list of rows to the block.
+  var choosesRows: Bool {
+    switch self {
+    case .all, .nonzero, .oracle: false
+    case .shadow, .lowRank, .fixed, .random: true
+    }
+  }
+}

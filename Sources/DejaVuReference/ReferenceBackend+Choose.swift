@@ -1,0 +1,89 @@
+package import DejaVuCore
+
+extension ReferenceBackend {
+  package func makeRows(universe: Int) -> ReferenceRows {
+    ReferenceRows(universe: universe, tokens: batchCapacity)
+  }
+
+  package func assign(_ indices: [Int32], to rows: ReferenceRows) {
+    let set = ActiveSet<Neurons>(indices, of: rows.universe)
+    for t in batch.tokens.indices { rows.assign(set, to: t) }
+  }
+
+  /// Row r is chosen when (second · (first · norm(x)) + bias)[r] · gain[r] is above the threshold,
+  /// with every vector rounded to 8 bits before it is multiplied.
+  package func choose(
+    _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: ReferenceBuffer,
+    into rows: ReferenceRows
+  ) {
+    for t in batch.tokens.indices {
+      let scores = chooserScores(weights, layer: layer, x[t])
+      rows.assign(ActiveSet<Neurons>(rule.rows(of: scores), of: rows.universe), to: t)
+    }
+    tally.chooser += weights.byteCount
+  }
+
+  package func chooserScores(_ weights: ChooserWeights, layer: Int, _ x: [Float]) -> [Float] {
+    var vector = chooserInput(weights.norm, layer: layer, x)
+    var last = weights.first
+    if let second = weights.second {
+      vector = weights.first.times(rounded: vector)
+      last = second
+    }
+    return last.times(rounded: vector).enumerated().map { row, y in
+      (y + (weights.bias?.base[row] ?? 0)) * (weights.gain?.base[row] ?? 1)
+    }
+  }
+
+  private func chooserInput(_ norm: ChooserWeights.Norm, layer: Int, _ x: [Float]) -> [Float] {
+    switch norm {
+    case .plain:
+      let squares = x.reduce(0.0) { $0 + Double($1) * Double($1) }
+      let scale = 1 / (squares / Double(x.count) + 1e-6).squareRoot()
+      return x.map { Float(Double($0) * scale) }
+    case .mlp where architecture.blockOrder == .postNorm: return x
+    case .mlp: return normalized(x, by: model.layers[layer].mlpNorm)
+    }
+  }
+}
+
+extension ChoiceRule {
+  /// The rows whose scores meet the rule, ascending.
+  package func rows(of scores: [Float]) -> [Int32] {
+    switch self {
+    case .threshold(let threshold):
+      return scores.indices.filter { scores[$0] > threshold }.map { Int32($0) }
+    case .highest(let count):
+      guard count < scores.count else { return Array(0..<Int32(scores.count)) }
+      let least = scores.sorted(by: >)[max(count, 1)]
+      return scores.indices.filter { scores[$0] > least }.map { Int32($0) }
+    }
+  }
+}
+
+extension GroupwiseMatrix {
+  /// The weight at (row, column).
+  package func element(_ row: Int, _ column: Int) -> Float {
+    let (group, at, bytes) = (column / 64, column % 64, 64 * bits / 8)
+    let start = base + row * rowBytes
+    let byte = start.load(fromByteOffset: group * bytes + at % bytes, as: UInt8.self)
+    let code = Int(byte) >> (at / bytes * bits) & (1 << bits - 1)
+    let scale = start.loadUnaligned(
+      fromByteOffset: columns * bits / 8 + group * 2, as: UInt16.self)
+    return (Float(code) - Float(1 << bits - 1) / 2) * HalfPrecision.float(half: scale)
+  }
+
+  /// y[r] = w[r] · x̂, where x̂ is x rounded to 8 bits; lanes past x count as 0.
+  func times(rounded x: [Float]) -> [Float] {
+    let greatest = x.reduce(0) { max($0, abs($1)) }
+    guard greatest > 0 else { return Array(repeating: 0, count: rows) }
+    let quantized = x.map { ($0 * (127 / greatest)).rounded(.toNearestOrEven) }
+    return (0..<rows).map { row in
+      var sum = 0.0
+      for (column, q) in quantized.enumerated() where column < columns {
+        sum += Double(element(row, column)) * Double(q)
+      }
+      return Float(sum * Double(greatest / 127))
+    }
+  }
+}
