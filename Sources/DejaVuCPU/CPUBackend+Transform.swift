@@ -61,6 +61,7 @@ extension CPUBackend {
     } else {
       activate(activations)
     }
+    promptObserver?(layer, activations)
     switch neurons {
     case .listed(let rows): mask(activations, by: rows)
     case .above(let least): mask(activations, above: least, layer: layer)

@@ -38,6 +38,9 @@ package final class CPUBackend: Backend {
   package let multipliesInBFloat16: Bool
   package var tally = Tally()
 
+  /// Sees every prompt batch's activations `[T, F]`, layer by layer, before any is left out.
+  package var promptObserver: ((_ layer: Int, _ activations: CPUBuffer) -> Void)?
+
   let team: ThreadTeam
   let kernels: UnsafePointer<dejavu_kernels>
   let scratch: CPUScratch

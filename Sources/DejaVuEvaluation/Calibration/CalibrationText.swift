@@ -1,0 +1,24 @@
+package import DejaVu
+import DejaVuCore
+
+/// Windows of calibration text, spread evenly.
+package struct CalibrationText: Sendable {
+  package let windows: [[TokenID]]
+
+  /// - Parameters:
+  ///   - bytes: text with documents separated by lines of `<|endoftext|>`.
+  ///   - count: windows wanted; fewer come out of a short text.
+  ///   - length: tokens of a window, a first token included.
+  package init(bytes: [UInt8], model: LanguageModel, count: Int, length: Int) {
+    let text = EvaluationText(bytes)
+    let tokens = text.tokens(model.tokenizer, separatesDocuments: false).flatMap { $0 }
+    let first = model.tokenizer.bosToken ?? 0
+    let body = length - 1
+    let possible = tokens.count / body
+    let taken = min(count, possible)
+    windows = (0..<taken).map { index in
+      let start = index * possible / max(taken, 1) * body
+      return [first] + tokens[start..<(start + body)]
+    }
+  }
+}
