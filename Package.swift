@@ -42,7 +42,8 @@ let package = Package(
     .target(
       name: "DejaVuCPU", dependencies: ["DejaVuCore", "CDejaVuKernels"], swiftSettings: strict),
     .target(
-      name: "DejaVuModels", dependencies: ["DejaVuCore", "DejaVuFormats"], swiftSettings: strict),
+      name: "DejaVuModels", dependencies: ["DejaVuCore", "DejaVuFormats", "DejaVuJSON"],
+      swiftSettings: strict),
     .target(
       name: "DejaVu",
       dependencies: [
