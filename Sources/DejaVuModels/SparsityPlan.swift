@@ -39,6 +39,8 @@ public struct SparsityPlan: Hashable, Sendable {
 public struct LayerPlan: Hashable, Sendable {
   public var heads: RowPolicy
   public var neurons: RowPolicy
+  /// What calibration measured of this layer's choice: density, recall, precision and so on.
+  public var measured: [String: Double] = [:]
 
   public init(heads: RowPolicy, neurons: RowPolicy) {
     self.heads = heads

@@ -1,0 +1,77 @@
+package import DejaVuCPU
+package import DejaVuCore
+import DejaVuFormats
+package import DejaVuModels
+
+/// The plans and predictors that lie beside a model, ready to be followed.
+package struct SparsityStore {
+  package let path: String
+  package let plans: [SparsityPlan]
+  private let predictors: [PredictorSite: ChooserWeights]
+
+  /// Opens `predictors.safetensors` in a model's folder, or a file named by the user.
+  ///
+  /// - Returns: nil when the model has none.
+  /// - Throws: ``PredictorError`` for one that is damaged or belongs to another model.
+  package static func open(
+    model: LoadedModel, folder: String, file: String? = nil
+  ) throws(PredictorError) -> SparsityStore? {
+    let path = file ?? folder + "/" + PredictorFile.fileName
+    if file == nil, !FileSystem.exists(path) { return nil }
+    let architecture = model.model.architecture
+    let opened = try PredictorFile.open(
+      path: path, fingerprint: model.fingerprint, architecture: architecture)
+    let plans = try PlanReader(architecture: architecture, path: path).plans(in: opened.plans)
+    return SparsityStore(path: path, plans: plans, predictors: opened.predictors)
+  }
+
+  package func plan(named name: String) -> SparsityPlan? { plans.first { $0.name == name } }
+
+  /// The plan with its choosers; shadows are made from the weights by the backend's threads.
+  ///
+  /// - Throws: ``PredictorError/damaged(path:reason:)`` when a predictor that it names is missing.
+  package func resolve(
+    _ plan: SparsityPlan, on backend: CPUBackend
+  ) throws(PredictorError) -> Sparsity {
+    let maker = ShadowMaker(backend: backend)
+    var choosers: [ChooserSite: ChooserWeights] = [:]
+    for (layer, rows) in plan.layers.enumerated() {
+      for (axis, policy) in [(ChooserSite.Axis.heads, rows.heads), (.neurons, rows.neurons)] {
+        switch policy {
+        case .shadow(let bits, _, _):
+          let site = ChooserSite(layer: layer, axis: axis, kind: .shadow(bits: bits))
+          choosers[site] = maker.shadow(layer: layer, bits: bits)
+        case .lowRank(let placement, _):
+          let wanted = PredictorSite(
+            axis: axis == .heads ? .heads : .neurons, layer: layer, placement: placement)
+          guard let weights = predictors[wanted] else {
+            throw .damaged(
+              path: path,
+              reason: "plan '\(plan.name)' names a predictor for \(axis.rawValue) of layer "
+                + "\(layer) that is not there")
+          }
+          choosers[ChooserSite(layer: layer, axis: axis, kind: .lowRank(placement))] = weights
+        case .all, .nonzero, .oracle, .fixed, .random: break
+        }
+      }
+    }
+    return Sparsity(plan: plan, choosers: choosers)
+  }
+
+  /// Stores a plan beside the model, replacing one of its name; predictors stay.
+  package static func save(
+    _ plan: SparsityPlan, model: LoadedModel, path: String
+  ) throws(PredictorError) {
+    let architecture = model.model.architecture
+    guard FileSystem.exists(path) else {
+      try PredictorFile.write(
+        [], to: path, fingerprint: model.fingerprint, plans: PlanText.text([plan]))
+      return
+    }
+    let file = try PredictorFile.open(
+      path: path, fingerprint: model.fingerprint, architecture: architecture)
+    var plans = try PlanReader(architecture: architecture, path: path).plans(in: file.plans)
+    plans.removeAll { $0.name == plan.name }
+    _ = try file.replacingPlans(PlanText.text(plans + [plan]), architecture: architecture)
+  }
+}
