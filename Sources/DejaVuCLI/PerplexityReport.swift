@@ -45,7 +45,8 @@ struct PerplexityReport {
 
 extension PerplexityReport: Encodable {
   private enum Key: String, CodingKey {
-    case schema, model, fingerprint, synthetic, mode, path, context, stride, bos, windows, tokens, nll, perplexity
+    case schema, model, fingerprint, synthetic, mode, path, context, stride, bos, windows, tokens
+    case nll, perplexity
     case standardError = "standard_error"
     case tokensPerSecond = "tokens_per_second"
     case bytesPerToken = "bytes_per_token"
