@@ -1,5 +1,5 @@
 package import DejaVuCPU
-package import DejaVuCore
+import DejaVuCore
 import DejaVuFormats
 package import DejaVuModels
 

@@ -13,6 +13,8 @@ struct DejaVuCommand: ParsableCommand {
     version: "0.1.0",
     groupedSubcommands: [
       CommandGroup(name: "Text", subcommands: [Generate.self]),
-      CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self, Evaluate.self, Calibrate.self]),
+      CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
+      CommandGroup(name: "Sparsity", subcommands: [Calibrate.self]),
+      CommandGroup(name: "Measuring", subcommands: [Evaluate.self]),
     ])
 }
