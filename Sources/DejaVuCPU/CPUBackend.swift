@@ -41,7 +41,7 @@ package final class CPUBackend: Backend {
   package let multipliesInBFloat16: Bool
   package var tally = Tally()
 
-  let team: ThreadTeam
+  package let team: ThreadTeam
   let kernels: UnsafePointer<dejavu_kernels>
   let scratch: CPUScratch
   let rotary: RotaryTable?
