@@ -14,5 +14,6 @@ struct DejaVuCommand: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Text", subcommands: [Generate.self]),
       CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
+      CommandGroup(name: "Measuring", subcommands: [Bench.self, Synthesize.self]),
     ])
 }
