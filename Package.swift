@@ -94,6 +94,12 @@ let package = Package(
       ],
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(
+      name: "DejaVuEvaluationTests",
+      dependencies: [
+        "DejaVu", "DejaVuCore", "DejaVuCPU", "DejaVuEvaluation", "DejaVuFormats", "DejaVuModels",
+      ],
+      exclude: ["Snapshots"], swiftSettings: strict),
+    .testTarget(
       name: "DejaVuCLITests", dependencies: ["DejaVu", "DejaVuTestSupport"],
       resources: [.copy("Snapshots")], swiftSettings: strict),
   ]

@@ -59,17 +59,11 @@ package struct ModelPacker {
   private func fill(_ entry: PackedLayout.Entry) {
     let target = memory.base + entry.offset
     let width = entry.shape[entry.shape.count - 1] * entry.dtype.size
-    if entry.name.hasSuffix("mlp.bundle"), let layer = Self.layer(of: entry.name) {
-      let kinds: [WeightRole.LayerRole] = entry.shape[1] == 3 ? [.gate, .up, .down] : [.up, .down]
-      for (kind, role) in kinds.enumerated() {
-        copy(
-          .layer(layer, role), to: target + kind * width, stride: width * entry.shape[1],
-          dtype: entry.dtype)
-      }
-    } else if let role = Self.role(of: entry.name) {
+    let roles = entry.roles
+    for (kind, role) in roles.enumerated() {
       // A vector's view has one element per row.
-      let stride = entry.shape.count == 1 ? entry.dtype.size : width
-      copy(role, to: target, stride: stride, dtype: entry.dtype)
+      let stride = entry.shape.count == 1 ? entry.dtype.size : width * roles.count
+      copy(role, to: target + kind * width, stride: stride, dtype: entry.dtype)
     }
   }
 
@@ -86,34 +80,4 @@ package struct ModelPacker {
       source, rows: view.rows, columns: view.columns, to: target, stride: stride, dtype: dtype)
     tensor.file.discard(tensor.range)
   }
-
-  private static func layer(of name: String) -> Int? {
-    let parts = name.split(separator: ".")
-    return parts.count > 1 && parts[0] == "layers" ? Int(parts[1]) : nil
-  }
-
-  /// The checkpoint's weight that fills a packed tensor of this name.
-  private static func role(of name: String) -> WeightRole? {
-    if let whole = wholeModelRoles[name] { return whole }
-    guard let layer = layer(of: name) else { return nil }
-    let rest = name.split(separator: ".").dropFirst(2).joined(separator: ".")
-    return layerRoles[rest].map { .layer(layer, $0) }
-  }
-
-  private static let wholeModelRoles: [String: WeightRole] = [
-    "embed.tokens": .tokenEmbedding, "embed.positions": .positionEmbedding,
-    "embed.norm.weight": .embeddingNorm(.weight), "embed.norm.bias": .embeddingNorm(.bias),
-    "project.in": .projectIn, "project.out": .projectOut, "head": .head,
-    "final_norm.weight": .finalNorm(.weight), "final_norm.bias": .finalNorm(.bias),
-  ]
-
-  private static let layerRoles: [String: WeightRole.LayerRole] = [
-    "attention.norm.weight": .attentionNorm(.weight), "attention.norm.bias": .attentionNorm(.bias),
-    "attention.query": .query, "attention.key": .key, "attention.value": .value,
-    "attention.output": .output, "attention.query_bias": .queryBias,
-    "attention.key_bias": .keyBias, "attention.value_bias": .valueBias,
-    "attention.output_bias": .outputBias, "mlp.norm.weight": .mlpNorm(.weight),
-    "mlp.norm.bias": .mlpNorm(.bias), "mlp.up_bias": .upBias, "mlp.gate_bias": .gateBias,
-    "mlp.down_bias": .downBias,
-  ]
 }

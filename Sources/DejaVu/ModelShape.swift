@@ -2,21 +2,41 @@ public import DejaVuCore
 
 /// The published sizes of OPT, for measuring speed without weights.
 public struct ModelShape: Hashable, Sendable {
+  /// What the command line calls it.
   public let name: String
+  /// L, the number of blocks.
   public let layers: Int
+  /// D, the width of the residual stream.
   public let hidden: Int
+  /// H, the number of heads.
   public let heads: Int
   /// Width of a token embedding; OPT-350M's is narrower than its stream.
   public let embeddingWidth: Int
+  /// V, the number of token ids.
+  public let vocabulary: Int
+  /// The greatest number of positions.
+  public let context: Int
 
   private init(_ name: String, _ layers: Int, _ hidden: Int, _ heads: Int, embedding: Int? = nil) {
+    self.init(name: name, layers: layers, hidden: hidden, heads: heads, embedding: embedding)
+  }
+
+  /// A shape that nobody published, such as a small one for tests.
+  package init(
+    name: String, layers: Int, hidden: Int, heads: Int, embedding: Int? = nil,
+    vocabulary: Int = 50272, context: Int = 2048
+  ) {
+    precondition(hidden % heads == 0, "\(heads) heads do not divide a stream of \(hidden)")
     self.name = name
     self.layers = layers
     self.hidden = hidden
     self.heads = heads
     embeddingWidth = embedding ?? hidden
+    self.vocabulary = vocabulary
+    self.context = context
   }
 
+  /// Every published shape, smallest first.
   public static let all = [
     ModelShape("opt-125m", 12, 768, 12),
     ModelShape("opt-350m", 24, 1024, 16, embedding: 512),
@@ -29,14 +49,15 @@ public struct ModelShape: Hashable, Sendable {
     ModelShape("opt-175b", 96, 12288, 96),
   ]
 
+  /// The published shape of this name; nil where there is none.
   public static func named(_ name: String) -> ModelShape? { all.first { $0.name == name } }
 
   /// OPT with these sizes; OPT-350M alone is post-norm.
   public var architecture: Architecture {
     Architecture(
       family: "opt", layers: layers, hidden: hidden, heads: heads, kvHeads: heads,
-      headWidth: hidden / heads, neurons: 4 * hidden, vocabulary: 50272,
-      embeddingWidth: embeddingWidth, context: 2048,
+      headWidth: hidden / heads, neurons: 4 * hidden, vocabulary: vocabulary,
+      embeddingWidth: embeddingWidth, context: context,
       normalization: Normalization(kind: .layer, epsilon: 1e-5, hasBias: true),
       blockOrder: embeddingWidth == hidden ? .preNorm : .postNorm,
       hasFinalNorm: embeddingWidth == hidden, hasEmbeddingNorm: false, activation: .relu,

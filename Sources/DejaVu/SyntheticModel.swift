@@ -2,128 +2,97 @@ package import DejaVuCPU
 package import DejaVuCore
 package import DejaVuFormats
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#elseif canImport(Darwin)
-  import Darwin
-#endif
-
-/// Seeded random weights in a given shape: for measuring speed, never quality.
-///
-/// Weights are uniform with the variance that keeps streams and logits near one; the up bias is
-/// set so that a given share of neurons fires.
+/// Seeded random weights in a given shape, made in memory: for measuring speed, never quality.
 package struct SyntheticModel {
+  package typealias Options = SyntheticWeights.Options
+
   package let model: PackedModel
   package let layout: PackedLayout
   package let memory: AnonymousMemory
 
-  package struct Options: Hashable, Sendable {
-    package var dtype = DType.float16
-    package var seed: UInt64 = 1
-    /// Share of neurons whose pre-activation is positive.
-    package var reluDensity = 0.5
-
-    package init() {}
-  }
-
   /// Makes the weights in memory, by all threads.
   ///
-  /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
+  /// - Throws: ``BackendError/outOfMemory(what:bytes:)``, or what `progress` throws.
   package init(
     shape: ModelShape, options: Options, team: ThreadTeam,
-    progress: (LoadingProgress) -> Void = { _ in }
-  ) throws(BackendError) {
+    progress: (LoadingProgress) throws -> Void = { _ in }
+  ) throws {
     let architecture = shape.architecture
-    layout = PackedLayout(
+    let weights = SyntheticWeights(architecture: architecture, options: options)
+    let layout = PackedLayout(
       architecture: architecture,
       types: .init(uniform: options.dtype, layers: architecture.layers))
-    memory = try AnonymousMemory(count: layout.byteCount, what: "synthetic \(shape.name)")
+    let memory = try AnonymousMemory(count: layout.byteCount, what: "synthetic \(shape.name)")
     let copier = try RowCopier(team: team)
-    for (index, entry) in layout.entries.enumerated() {
-      let recipe = Recipe(entry, architecture, options)
-      let stream = Sampler64(seed: options.seed &* 1_000_003 &+ UInt64(index))
+    let plan = WeightMap.plan(for: architecture)
+    let views = Dictionary(plan.map { ($0.role, $0.view) }, uniquingKeysWith: { $1 })
+    for entry in layout.entries {
+      let rows = PackedRows(entry, weights, views)
       copier.fill(
         memory.base + entry.offset, dtype: entry.dtype, count: entry.shape.reduce(1, *)
       ) { first, values in
-        recipe.fill(values, first: first, stream)
+        rows.fill(values, first: first)
       }
-      progress(
+      try progress(
         LoadingProgress(
           bytesDone: entry.offset + entry.byteCount, bytesTotal: layout.byteCount))
     }
-    let base = memory.base
-    model = layout.model(owner: memory) { UnsafeRawPointer(base + $0.offset) }
+    self.layout = layout
+    self.memory = memory
+    model = layout.model(owner: memory) { UnsafeRawPointer(memory.base + $0.offset) }
   }
 
-  /// What every report made from such a model carries.
+  /// What every file and report made from such a model carries.
   package static func metadata(shape: ModelShape, options: Options) -> [String: String] {
-    ["dejavu.synthetic": "\(shape.name), seed \(options.seed), density \(options.reluDensity)"]
+    [
+      "dejavu.synthetic":
+        "\(shape.name), seed \(options.seed), ReLU density \(options.reluDensity)"
+    ]
   }
 }
 
-/// How one tensor is filled: a constant plus a uniform spread, in rows of a given kind.
-private struct Recipe {
-  private let constant: Float
-  private let spread: Float
-  /// In a bundle, spread of the down rows.
-  private let downSpread: Float?
+/// The padded rows of one packed tensor: weights in turn, zeros behind each row.
+private struct PackedRows: Sendable {
+  private struct Part {
+    let recipe: SyntheticRecipe
+    let columns: Int
+  }
+
+  private let parts: [Part]
+  /// Elements from one row to the next, padding included.
   private let width: Int
+  /// Rounds a vector, which is packed in float32, as the checkpoint would.
+  private let weights: SyntheticWeights?
 
   init(
-    _ entry: PackedLayout.Entry, _ architecture: Architecture, _ options: SyntheticModel.Options
+    _ entry: PackedLayout.Entry, _ weights: SyntheticWeights, _ views: [WeightRole: TensorView]
   ) {
-    let uniform = Float(12).squareRoot()
-    let inputs = 1 / Float(architecture.hidden).squareRoot()
-    let depth = 1 / Float(2 * architecture.layers).squareRoot()
+    let isVector = entry.shape.count == 1
     width = entry.shape[entry.shape.count - 1]
-    var (constant, spread, down): (Float, Float, Float?) = (0, inputs * uniform, nil)
-    if entry.name.hasSuffix("norm.weight") {
-      (constant, spread) = (1, 0)
-    } else if entry.name.hasSuffix("up_bias") {
-      (constant, spread) = (Float(Self.normalQuantile(options.reluDensity)), 0)
-    } else if entry.name.hasSuffix("bias") {
-      spread = 0.01
-    } else if entry.name.hasSuffix("output") {
-      spread *= depth
-    } else if entry.name.hasSuffix("bundle") {
-      down = uniform * depth / Float(architecture.neurons).squareRoot()
-    }
-    self.constant = constant
-    self.spread = spread
-    downSpread = down
-  }
-
-  func fill(_ values: UnsafeMutableBufferPointer<Float>, first: Int, _ stream: Sampler64) {
-    for i in values.indices {
-      let at = first + i
-      let isDown = downSpread != nil && at / width % 2 == 1
-      let range = isDown ? downSpread ?? spread : spread
-      values[i] = constant + range * stream.centered(at)
+    self.weights = isVector ? weights : nil
+    parts = entry.roles.map { role in
+      guard let view = views[role] else { preconditionFailure("no weight fills \(entry.name)") }
+      return Part(
+        recipe: weights.recipe(for: role), columns: isVector ? view.rows : view.columns)
     }
   }
 
-  /// Φ⁻¹ by bisection; `share` strictly between 0 and 1.
-  private static func normalQuantile(_ share: Double) -> Double {
-    var (low, high) = (-8.0, 8.0)
-    for _ in 0..<60 {
-      let middle = (low + high) / 2
-      if 0.5 * erfc(-middle / 2.0.squareRoot()) < share { low = middle } else { high = middle }
+  /// Elements `first...` of the tensor.
+  func fill(_ values: UnsafeMutableBufferPointer<Float>, first: Int) {
+    var done = 0
+    while done < values.count {
+      let (row, column) = (first + done).quotientAndRemainder(dividingBy: width)
+      let count = min(width - column, values.count - done)
+      let part = parts[row % parts.count]
+      let real = min(max(part.columns - column, 0), count)
+      let (end, padded) = (done + real, done + count)
+      part.recipe.fill(
+        UnsafeMutableBufferPointer(rebasing: values[done..<end]),
+        first: row / parts.count * part.columns + column)
+      UnsafeMutableBufferPointer(rebasing: values[end..<padded]).update(repeating: 0)
+      done += count
     }
-    return (low + high) / 2
-  }
-}
-
-/// Random access to uniform numbers in [-0.5, 0.5): SplitMix64's mixing of seed and index.
-struct Sampler64: Sendable {
-  let seed: UInt64
-
-  func centered(_ index: Int) -> Float {
-    var z = seed &+ UInt64(truncatingIfNeeded: index >> 2) &* 0x9E37_79B9_7F4A_7C15
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    let lane = UInt16(truncatingIfNeeded: z >> (16 * UInt64(index & 3)))
-    return (Float(lane) + 0.5) * 0x1p-16 - 0.5
+    guard let weights else { return }
+    for i in values.indices { values[i] = weights.rounded(values[i]) }
   }
 }

@@ -15,6 +15,7 @@ struct DejaVuCommand: ParsableCommand {
       CommandGroup(name: "Text", subcommands: [Generate.self]),
       CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
       CommandGroup(name: "Sparsity", subcommands: [Calibrate.self]),
-      CommandGroup(name: "Measuring", subcommands: [Evaluate.self]),
+      CommandGroup(
+        name: "Measuring", subcommands: [Bench.self, Evaluate.self, Synthesize.self]),
     ])
 }

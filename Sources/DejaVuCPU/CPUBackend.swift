@@ -41,7 +41,7 @@ package final class CPUBackend: Backend {
   /// Sees every prompt batch's activations `[T, F]`, layer by layer, before any is left out.
   package var promptObserver: ((_ layer: Int, _ activations: CPUBuffer) -> Void)?
 
-  let team: ThreadTeam
+  package let team: ThreadTeam
   let kernels: UnsafePointer<dejavu_kernels>
   let scratch: CPUScratch
   let rotary: RotaryTable?

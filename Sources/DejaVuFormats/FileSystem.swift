@@ -37,6 +37,23 @@ package enum FileSystem {
         path: path, reason: "it is not a folder; name the folder that holds the model's files")
     }
   }
+
+  /// Size of a file in bytes; nil when nothing is there.
+  package static func byteCount(of path: String) -> Int? {
+    var status = stat()
+    guard !path.utf8.contains(0), stat(path, &status) == 0 else { return nil }
+    return Int(status.st_size)
+  }
+
+  /// Bytes that may still be written to the file system that holds `folder`; nil where it does
+  /// not say.
+  package static func freeBytes(in folder: String) -> Int? {
+    var status = statvfs()
+    guard !folder.utf8.contains(0), statvfs(folder, &status) == 0 else { return nil }
+    let (bytes, overflow) = Int(status.f_bavail).multipliedReportingOverflow(
+      by: Int(status.f_frsize))
+    return overflow ? nil : bytes
+  }
 }
 
 /// The system's sentence for an error number.

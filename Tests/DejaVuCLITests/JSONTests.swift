@@ -39,7 +39,8 @@ struct JSONTests {
     for command in ["convert", "pack"] {
       let result = try Program.run(command, model, folder.path(command), "--json")
       let object = try parsedObject(result.output)
-      #expect(Set(object.keys) == (try documentedKeys("convert` and `dejavu pack")))
+      #expect(
+        Set(object.keys) == (try documentedKeys("convert`, `dejavu pack` and `dejavu synthesize")))
       #expect(object["schema"] as? String == "dejavu/\(command)/1")
     }
   }

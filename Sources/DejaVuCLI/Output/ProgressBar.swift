@@ -6,7 +6,11 @@ import Synchronization
 /// On a terminal a bar is drawn over itself and wiped at the end. Elsewhere plain lines come every
 /// five seconds, the first after two; work that is shorter says nothing.
 final class ProgressBar {
+  /// What is counted.
+  enum Unit { case bytes, steps }
+
   private let label: String
+  private let unit: Unit
   private let terminal: Terminal
   private let isShown: Bool
   private let start = ContinuousClock.now
@@ -17,9 +21,11 @@ final class ProgressBar {
   /// - Parameters:
   ///   - label: what is being done, in one word.
   ///   - isShown: false with `--quiet`.
+  ///   - unit: what is counted.
   ///   - terminal: what the bar is drawn on.
-  init(_ label: String, isShown: Bool, terminal: Terminal = .error) {
+  init(_ label: String, isShown: Bool, unit: Unit = .bytes, terminal: Terminal = .error) {
     self.label = label
+    self.unit = unit
     self.isShown = isShown
     self.terminal = terminal
   }
@@ -30,7 +36,7 @@ final class ProgressBar {
     update(done: progress.bytesDone, of: progress.bytesTotal)
   }
 
-  /// Shows that `done` of `total` bytes are through; draws only when it is time to.
+  /// Shows that `done` of `total` bytes or steps are through; draws only when it is time to.
   func update(done: Int, of total: Int) {
     guard isShown else { return }
     let now = ContinuousClock.now
@@ -38,7 +44,8 @@ final class ProgressBar {
     let first: Duration = terminal.isInteractive ? .milliseconds(500) : .seconds(2)
     guard last.map({ now - $0 >= pause }) ?? (now - start >= first), done < total else { return }
     last = now
-    let figures = Self.figures(done: done, total: total, elapsed: (now - start) / .seconds(1))
+    let figures = Self.figures(
+      unit, done: done, total: total, elapsed: (now - start) / .seconds(1))
     if terminal.isInteractive {
       Interrupt.lineIsDrawn.store(true, ordering: .relaxed)
       terminal.write("\r\u{1B}[K" + line(figures, share: Double(done) / Double(max(total, 1))))
@@ -55,9 +62,10 @@ final class ProgressBar {
     last = nil
   }
 
-  static func figures(done: Int, total: Int, elapsed: Double) -> String {
+  static func figures(_ unit: Unit, done: Int, total: Int, elapsed: Double) -> String {
     let rate = Double(done) / max(elapsed, 1e-9)
     let rest = rate > 0 ? Quantity.time(Double(total - done) / rate) : "unknown time"
+    if unit == .steps { return "\(done) of \(total)" + (done > 0 ? ", \(rest) left" : "") }
     return "\(Quantity.bytes(done)) of \(Quantity.bytes(total)), \(Quantity.bytes(rate))/s, "
       + "\(rest) left"
   }

@@ -1,3 +1,4 @@
+import DejaVuCore
 import DejaVuJSON
 
 /// How a model's makers suggest to continue text: the fields of `generation_config.json` that

@@ -42,6 +42,20 @@ public enum WeightMap {
     }.sorted()
   }
 
+  /// Every weight that `architecture` implies and where a checkpoint in the newest spelling of
+  /// its family stores it, in the order in which a writer should store them.
+  ///
+  /// - Precondition: the family is a known one.
+  package static func plan(
+    for architecture: Architecture
+  ) -> [(role: WeightRole, view: TensorView)] {
+    guard let family = Family(rawValue: architecture.family) else {
+      preconditionFailure("no family is called \(architecture.family)")
+    }
+    let names = WeightNames.of(family)
+    return WeightPlan(architecture, names: names, prefix: names.prefixes[0]).views
+  }
+
   /// Checks shape, element type and extent of one tensor.
   private static func check(
     _ view: TensorView, against entry: TensorEntry

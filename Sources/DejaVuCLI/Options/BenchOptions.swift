@@ -1,0 +1,57 @@
+import ArgumentParser
+import DejaVu
+import DejaVuCore
+package import DejaVuModels
+
+/// In what a prompt's products are multiplied.
+enum PromptArithmetic: String, CaseIterable, ExpressibleByArgument {
+  case auto, float32, bfloat16
+
+  /// nil leaves it to the weights' type.
+  var multipliesInBFloat16: Bool? {
+    switch self {
+    case .auto: nil
+    case .float32: false
+    case .bfloat16: true
+    }
+  }
+}
+
+extension RunMode: ExpressibleByArgument {
+  package static var allValueStrings: [String] { [RunMode.dense.rawValue, RunMode.exact.rawValue] }
+}
+
+/// How the weights of a shape are made.
+struct SyntheticOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Type of the weights (default: float16).", valueName: "type"))
+  var dtype: DType?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Seed of the weights and of the tokens (default: 1).", valueName: "number"))
+  var seed: UInt64?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Share of neurons that fire (0.001 to 0.999; default: 0.5).", valueName: "share"),
+    transform: Numbers.real(0.001...0.999))
+  var reluDensity: Double?
+
+  var options: SyntheticModel.Options {
+    var options = SyntheticModel.Options()
+    options.dtype = dtype ?? options.dtype
+    options.seed = seed ?? options.seed
+    options.reluDensity = reluDensity ?? options.reluDensity
+    return options
+  }
+
+  /// The shape of this name.
+  @Sendable
+  static func shape(_ name: String) throws -> ModelShape {
+    if let shape = ModelShape.named(name) { return shape }
+    throw ValidationError("it must be one of \(names)")
+  }
+
+  static var names: String { ModelShape.all.map(\.name).joined(separator: ", ") }
+}

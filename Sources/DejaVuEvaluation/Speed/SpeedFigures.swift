@@ -1,0 +1,76 @@
+package import DejaVuCore
+package import DejaVuModels
+
+/// Decode runs at one depth in one mode.
+package struct DecodeFigures: Sendable {
+  /// One run and the bandwidth probe just before it.
+  package struct Round: Sendable {
+    package let milliseconds: [Double]
+    package let tally: Tally
+    /// Gigabytes per second.
+    package let probe: Double
+
+    package init(milliseconds: [Double], tally: Tally, probe: Double) {
+      self.milliseconds = milliseconds
+      self.tally = tally
+      self.probe = probe
+    }
+
+    package var bytesPerToken: Double { Double(tally.bytes) / Double(max(tally.tokens, 1)) }
+    /// Gigabytes per second.
+    package var rate: Double {
+      bytesPerToken / 1e6 / max(Statistics.median(milliseconds), 1e-9)
+    }
+    package var share: Double { rate / max(probe, 1e-9) }
+  }
+
+  package let mode: RunMode
+  package let depth: Int
+  package var rounds: [Round] = []
+
+  package init(mode: RunMode, depth: Int) {
+    self.mode = mode
+    self.depth = depth
+  }
+
+  package var milliseconds: [Double] { rounds.flatMap(\.milliseconds) }
+  package var median: Double { Statistics.median(milliseconds) }
+  package var p95: Double { Statistics.percentile(milliseconds, 0.95) }
+  package var bytesPerToken: Double {
+    let bytes = rounds.reduce(0) { $0 + $1.tally.bytes }
+    return Double(bytes) / Double(max(rounds.reduce(0) { $0 + $1.tally.tokens }, 1))
+  }
+  /// Gigabytes per second that decoding reached.
+  package var rate: Double { bytesPerToken / 1e6 / max(median, 1e-9) }
+}
+
+/// Prompts of one length.
+package struct PromptFigures: Sendable {
+  /// One prompt and the BLAS product just before it.
+  package struct Round: Sendable {
+    package let milliseconds: Double
+    /// GFLOP/s; nil where there is no BLAS.
+    package let product: Double?
+
+    package init(milliseconds: Double, product: Double?) {
+      self.milliseconds = milliseconds
+      self.product = product
+    }
+  }
+
+  package let tokens: Int
+  package let flops: Double
+  package var rounds: [Round] = []
+
+  package init(tokens: Int, flops: Double) {
+    self.tokens = tokens
+    self.flops = flops
+  }
+
+  package var milliseconds: [Double] { rounds.map(\.milliseconds) }
+  package var products: [Double] { rounds.compactMap(\.product) }
+  package var median: Double { Statistics.median(milliseconds) }
+  package var gigaflopsPerSecond: Double { rate(median) }
+
+  package func rate(_ milliseconds: Double) -> Double { flops / 1e6 / max(milliseconds, 1e-9) }
+}

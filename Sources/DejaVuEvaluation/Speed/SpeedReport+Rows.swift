@@ -1,0 +1,278 @@
+import DejaVuModels
+
+extension SpeedReport {
+  /// Probes of the read bandwidth with a number of threads.
+  package struct BandwidthRow: Codable, Hashable, Sendable {
+    package let threads: Int
+    package let median: Figure
+    package let lowest: Figure
+    package let highest: Figure
+    package let probes: Int
+
+    package init(threads: Int, gigabytesPerSecond: [Double]) {
+      let spread = Spread(gigabytesPerSecond)
+      self.threads = threads
+      (median, lowest, highest) = (spread.median, spread.lowest, spread.highest)
+      probes = gigabytesPerSecond.count
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case threads, lowest, highest, probes
+      case median = "read_bandwidth_gb_per_s"
+    }
+  }
+
+  /// BLAS products of one size, `[tokens, inner] · [inner, columns]`.
+  package struct ProductRow: Codable, Hashable, Sendable {
+    package let threads: Int
+    package let tokens: Int
+    package let columns: Int
+    package let inner: Int
+    package let median: Figure
+    package let lowest: Figure
+    package let highest: Figure
+
+    package init(
+      threads: Int, tokens: Int, columns: Int, inner: Int, gigaflopsPerSecond: [Double]
+    ) {
+      let spread = Spread(gigaflopsPerSecond)
+      self.threads = threads
+      self.tokens = tokens
+      self.columns = columns
+      self.inner = inner
+      (median, lowest, highest) = (spread.median, spread.lowest, spread.highest)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case threads, tokens, columns, inner, lowest, highest
+      case median = "sgemm_gflops"
+    }
+  }
+
+  /// Decoding in one mode, with one number of threads, at one depth.
+  package struct DecodeRow: Codable, Hashable, Sendable {
+    package let shape: String
+    package let synthetic: Bool
+    package let dtype: String
+    package let mode: String
+    package let threads: Int
+    package let depth: Int
+    package let milliseconds: Latency
+    package let tokensPerSecond: Figure
+    package let bytesPerToken: Figure
+    package let rate: Figure
+    package let readBandwidth: Figure
+    /// Median rate by median bandwidth of the same run.
+    package let bandwidthShare: Figure
+    /// The same of each round by the probe just before it.
+    package let shareByRound: Spread
+    package let rounds: [DecodeRound]
+    package var speedupOverDense: Figure = Figure(nil)
+    package var mlpDensity: Figure = Figure(nil)
+    package var headDensity: Figure = Figure(nil)
+    /// Bytes by those of the dense run.
+    package var byteShare: Figure = Figure(nil)
+
+    package init(_ figures: DecodeFigures, model: Model, threads: Int, bandwidth: Double?) {
+      shape = model.shape
+      synthetic = model.synthetic
+      dtype = model.dtype
+      mode = figures.mode.rawValue
+      self.threads = threads
+      depth = figures.depth
+      milliseconds = Latency(figures.milliseconds)
+      tokensPerSecond = Figure(figures.median > 0 ? 1000 / figures.median : nil)
+      bytesPerToken = Figure(figures.bytesPerToken)
+      rate = Figure(figures.rate)
+      readBandwidth = Figure(bandwidth)
+      bandwidthShare = Figure(bandwidth.map { figures.rate / $0 })
+      shareByRound = Spread(figures.rounds.map(\.share))
+      rounds = figures.rounds.map {
+        DecodeRound(
+          milliseconds: Figure(Statistics.median($0.milliseconds)), rate: Figure($0.rate),
+          readBandwidth: Figure($0.probe), bandwidthShare: Figure($0.share))
+      }
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case shape, synthetic, dtype, mode, threads, depth, rounds
+      case milliseconds = "ms_per_token"
+      case tokensPerSecond = "tokens_per_second"
+      case bytesPerToken = "bytes_per_token"
+      case rate = "gb_per_s"
+      case readBandwidth = "read_bandwidth_gb_per_s"
+      case bandwidthShare = "bandwidth_share"
+      case shareByRound = "bandwidth_share_by_round"
+      case speedupOverDense = "speedup_over_dense"
+      case mlpDensity = "mlp_density"
+      case headDensity = "head_density"
+      case byteShare = "byte_share"
+    }
+  }
+
+  package struct DecodeRound: Codable, Hashable, Sendable {
+    package let milliseconds: Figure
+    package let rate: Figure
+    package let readBandwidth: Figure
+    package let bandwidthShare: Figure
+
+    private enum CodingKeys: String, CodingKey {
+      case milliseconds = "ms_per_token"
+      case rate = "gb_per_s"
+      case readBandwidth = "read_bandwidth_gb_per_s"
+      case bandwidthShare = "bandwidth_share"
+    }
+  }
+
+  /// Prompts of one length with one number of threads, from an empty cache.
+  package struct PromptRow: Codable, Hashable, Sendable {
+    package let shape: String
+    package let synthetic: Bool
+    package let dtype: String
+    package let mode: String
+    package let threads: Int
+    package let depth: Int
+    package let tokens: Int
+    /// What the products are multiplied in: float32 or bfloat16.
+    package let arithmetic: String
+    package let milliseconds: Latency
+    package let tokensPerSecond: Figure
+    package let flops: Figure
+    package let gflops: Figure
+    package let sgemmGflops: Figure
+    package let sgemmShare: Figure
+    package let shareByRound: Spread
+    package let rounds: [PromptRound]
+    /// Largest difference of a logit to float32 arithmetic by the largest logit.
+    package var logitError: Figure = Figure(nil)
+
+    package init(_ figures: PromptFigures, model: Model, threads: Int, arithmetic: String) {
+      let products = figures.products
+      let sgemm = products.isEmpty ? nil : Statistics.median(products)
+      shape = model.shape
+      synthetic = model.synthetic
+      dtype = model.dtype
+      mode = "dense"
+      self.threads = threads
+      depth = 0
+      tokens = figures.tokens
+      self.arithmetic = arithmetic
+      milliseconds = Latency(figures.milliseconds)
+      tokensPerSecond = Figure(
+        figures.median > 0 ? 1000 * Double(figures.tokens) / figures.median : nil)
+      flops = Figure(figures.flops)
+      gflops = Figure(figures.gigaflopsPerSecond)
+      sgemmGflops = Figure(sgemm)
+      sgemmShare = Figure(sgemm.map { figures.gigaflopsPerSecond / $0 })
+      rounds = figures.rounds.map { round in
+        let rate = figures.rate(round.milliseconds)
+        return PromptRound(
+          milliseconds: Figure(round.milliseconds), gflops: Figure(rate),
+          sgemmGflops: Figure(round.product), sgemmShare: Figure(round.product.map { rate / $0 }))
+      }
+      shareByRound = Spread(rounds.compactMap(\.sgemmShare.value))
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case shape, synthetic, dtype, mode, threads, depth, tokens, arithmetic, flops, gflops, rounds
+      case milliseconds = "ms"
+      case tokensPerSecond = "tokens_per_second"
+      case sgemmGflops = "sgemm_gflops"
+      case sgemmShare = "sgemm_share"
+      case shareByRound = "sgemm_share_by_round"
+      case logitError = "logit_error"
+    }
+  }
+
+  package struct PromptRound: Codable, Hashable, Sendable {
+    package let milliseconds: Figure
+    package let gflops: Figure
+    package let sgemmGflops: Figure
+    package let sgemmShare: Figure
+
+    private enum CodingKeys: String, CodingKey {
+      case gflops
+      case milliseconds = "ms"
+      case sgemmGflops = "sgemm_gflops"
+      case sgemmShare = "sgemm_share"
+    }
+  }
+
+  /// What the model takes and how fast memory is filled.
+  package struct MemoryRow: Codable, Hashable, Sendable {
+    package var faultIn: [FaultRow] = []
+    package var packing: PackingRow?
+    /// After loading, a prompt and a token; before any probe has memory of its own.
+    package var peakBytes: Int?
+    package let weightBytes: Int
+    package let cacheBytes: Int
+    /// Peak by weights and cache together.
+    package let peakShare: Figure
+
+    package init(peakBytes: Int?, weightBytes: Int, cacheBytes: Int) {
+      self.peakBytes = peakBytes
+      self.weightBytes = weightBytes
+      self.cacheBytes = cacheBytes
+      peakShare = Figure(peakBytes.map { Double($0) / Double(weightBytes + cacheBytes) })
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case packing
+      case faultIn = "fault_in"
+      case peakBytes = "peak_resident_bytes"
+      case weightBytes = "weight_bytes"
+      case cacheBytes = "cache_bytes"
+      case peakShare = "peak_share"
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(faultIn, forKey: .faultIn)
+      try container.encode(packing, forKey: .packing)
+      try container.encode(peakBytes, forKey: .peakBytes)
+      try container.encode(weightBytes, forKey: .weightBytes)
+      try container.encode(cacheBytes, forKey: .cacheBytes)
+      try container.encode(peakShare, forKey: .peakShare)
+    }
+  }
+
+  /// First touches of fresh memory.
+  package struct FaultRow: Codable, Hashable, Sendable {
+    package let threads: Int
+    package let median: Figure
+    package let lowest: Figure
+    package let highest: Figure
+
+    package init(threads: Int, gigabytesPerSecond: [Double]) {
+      let spread = Spread(gigabytesPerSecond)
+      self.threads = threads
+      (median, lowest, highest) = (spread.median, spread.lowest, spread.highest)
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case threads, lowest, highest
+      case median = "fault_in_gb_per_s"
+    }
+  }
+
+  /// Packing of a checkpoint, once, from wherever its files were: disk or page cache.
+  package struct PackingRow: Codable, Hashable, Sendable {
+    package let threads: Int
+    package let bytes: Int
+    package let milliseconds: Figure
+    package let rate: Figure
+
+    package init(threads: Int, bytes: Int, seconds: Double) {
+      self.threads = threads
+      self.bytes = bytes
+      milliseconds = Figure(1000 * seconds)
+      rate = Figure(Double(bytes) / 1e9 / max(seconds, 1e-9))
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case threads, bytes
+      case milliseconds = "ms"
+      case rate = "packing_gb_per_s"
+    }
+  }
+}

@@ -1,0 +1,128 @@
+package import DejaVu
+package import DejaVuCore
+import DejaVuModels
+
+/// Runs a workload on an engine through the same step that `generate` takes.
+package struct SpeedRun {
+  /// What is called before each measurement; what it does is not part of any.
+  package struct Probes {
+    /// Gigabytes per second of reading memory.
+    package let bandwidth: () -> Double
+    /// GFLOP/s of a product of so many tokens; nil where there is no BLAS.
+    package let product: (_ tokens: Int) -> Double?
+    /// Progress; it may throw to give up.
+    package let step: () throws -> Void
+
+    package init(
+      bandwidth: @escaping () -> Double, product: @escaping (_ tokens: Int) -> Double?,
+      step: @escaping () throws -> Void
+    ) {
+      self.bandwidth = bandwidth
+      self.product = product
+      self.step = step
+    }
+  }
+
+  /// Steps of a decode run before the clock is read, which settle caches and clocks.
+  static let settling = 2
+
+  private let engine: Engine
+  private let workload: Workload
+  private let sessions: [Int: any Session]
+  private let promptSession: any Session
+  package private(set) var decode: [DecodeFigures]
+  package private(set) var prompt: [PromptFigures]
+
+  /// Makes the sequences; nothing runs yet.
+  package init(engine: Engine, workload: Workload) throws(BackendError) {
+    self.engine = engine
+    self.workload = workload
+    decode = workload.depths.flatMap { depth in
+      workload.modes.map { DecodeFigures(mode: $0, depth: depth) }
+    }
+    prompt = workload.prompts.map {
+      PromptFigures(
+        tokens: $0, flops: PromptWork.flops(engine.model.architecture, tokens: $0))
+    }
+    var sessions: [Int: any Session] = [:]
+    for depth in workload.depths {
+      sessions[depth] = try engine.makeSession(
+        capacity: depth + Self.settling + workload.tokens)
+    }
+    self.sessions = sessions
+    promptSession = try engine.makeSession(capacity: workload.prompts.max() ?? 1)
+  }
+
+  /// Positions of all caches together.
+  package var positions: Int {
+    sessions.values.reduce(promptSession.capacity) { $0 + $1.capacity }
+  }
+
+  /// Fills every sequence to its depth, decodes a token of each and runs the longest prompt, so
+  /// that memory has been touched once.
+  package func warmUp() throws(BackendError) {
+    for (depth, session) in sessions {
+      try session.run(tokens(depth, stream: 0)[...], wanted: .none) { _, _ in }
+      _ = try session.decode(0)
+      session.truncate(to: depth)
+    }
+    if let longest = workload.prompts.max() { _ = try time(prompt: longest, stream: 0) }
+  }
+
+  /// One round of everything.
+  package mutating func round(_ index: Int, _ probes: Probes) throws {
+    for at in decode.indices {
+      try probes.step()
+      try measureDecode(at, round: index, probes.bandwidth)
+    }
+    for at in prompt.indices {
+      try probes.step()
+      let product = probes.product(prompt[at].tokens)
+      let milliseconds = try time(prompt: prompt[at].tokens, stream: index)
+      prompt[at].rounds.append(.init(milliseconds: milliseconds, product: product))
+    }
+  }
+
+  private mutating func measureDecode(
+    _ at: Int, round: Int, _ probe: () -> Double
+  ) throws(BackendError) {
+    let depth = decode[at].depth
+    guard let session = sessions[depth] else { preconditionFailure("no sequence of \(depth)") }
+    session.mode = decode[at].mode
+    let continuation = tokens(Self.settling + workload.tokens, stream: round &+ 7919)
+    let bandwidth = probe()
+    for token in continuation.prefix(Self.settling) { _ = try session.decode(token) }
+    session.tally = Tally()
+    let clock = ContinuousClock()
+    var instants: [ContinuousClock.Instant] = []
+    instants.reserveCapacity(workload.tokens + 1)
+    instants.append(clock.now)
+    for token in continuation.dropFirst(Self.settling) {
+      _ = try session.decode(token)
+      instants.append(clock.now)
+    }
+    decode[at].rounds.append(
+      .init(
+        milliseconds: zip(instants.dropFirst(), instants).map { ($0 - $1).milliseconds },
+        tally: session.tally, probe: bandwidth))
+    session.truncate(to: depth)
+  }
+
+  private func time(prompt count: Int, stream: Int) throws(BackendError) -> Double {
+    let ids = tokens(count, stream: stream)
+    promptSession.truncate(to: 0)
+    let clock = ContinuousClock()
+    let start = clock.now
+    try promptSession.run(ids[...], wanted: .last) { _, _ in }
+    return (clock.now - start).milliseconds
+  }
+
+  private func tokens(_ count: Int, stream: Int) -> [TokenID] {
+    let vocabulary = Double(engine.model.architecture.vocabulary)
+    return (0..<count).map { index in
+      let draw = Sampler.uniform(
+        seed: workload.seed &+ UInt64(stream), counter: UInt64(index))
+      return TokenID(draw * vocabulary)
+    }
+  }
+}
