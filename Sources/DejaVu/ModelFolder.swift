@@ -39,14 +39,10 @@ package enum ModelFolder {
   private static func loadPacked(folder: String, file: String) throws -> LoadedModel {
     let config = try ModelConfig(path: folder + "/config.json")
     let (model, metadata) = try PackedFile.open(path: file, architecture: config.architecture)
-    let generationPath = folder + "/generation_config.json"
-    let generation =
-      FileSystem.exists(generationPath)
-      ? try GenerationConfig(path: generationPath, vocabulary: config.architecture.vocabulary)
-      : config.tokens
+    let generation = try config.generation(in: folder)
     return LoadedModel(
       model: model, generation: generation, metadata: metadata,
-      fingerprint: metadata["dejavu.fingerprint"] ?? "unknown", warnings: config.warnings,
-      isMapped: true, layout: nil)
+      fingerprint: metadata["dejavu.fingerprint"] ?? "unknown",
+      warnings: config.warnings + generation.warnings, isMapped: true, layout: nil)
   }
 }

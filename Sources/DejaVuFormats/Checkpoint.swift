@@ -25,7 +25,7 @@ public struct Checkpoint: Sendable {
   public static func open(folder path: String) throws(CheckpointError) -> Checkpoint {
     let source = try WeightSource.find(path)
     let config = try ModelConfig(path: source.folder + "/config.json")
-    let generation = try generation(source.folder, config)
+    let generation = try config.generation(in: source.folder)
     let weights = try source.load()
     let architecture = config.architecture
     let views = try WeightMap.views(for: architecture, tensors: weights.tensors)
@@ -35,18 +35,6 @@ public struct Checkpoint: Sendable {
       folder: source.folder, architecture: architecture, generation: generation,
       tensors: weights.tensors, views: views, metadata: weights.metadata,
       warnings: config.warnings + generation.warnings + warnings(extras: extras))
-  }
-
-  private static func generation(
-    _ folder: String, _ config: ModelConfig
-  ) throws(CheckpointError) -> GenerationConfig {
-    let path = folder + "/generation_config.json"
-    guard FileSystem.exists(path) else { return config.tokens }
-    var generation = try GenerationConfig(
-      path: path, vocabulary: config.architecture.vocabulary)
-    if generation.bosToken == nil { generation.bosToken = config.tokens.bosToken }
-    if generation.eosTokens.isEmpty { generation.eosTokens = config.tokens.eosTokens }
-    return generation
   }
 
   /// One sentence for each extra tensor, and one for the rest where there are many.

@@ -8,10 +8,9 @@ import Testing
 
 struct PackedFileTests {
   /// Packs a golden's checkpoint into a folder of its own, without the checkpoint's weights.
-  private func packed(_ golden: Golden, config: String? = nil) throws -> ModelCopy {
+  private func packed(_ golden: Golden, files: [String: String] = [:]) throws -> ModelCopy {
     let folder = try ModelCopy(
-      of: golden.modelFolder, without: ["model.safetensors"],
-      files: config.map { ["config.json": $0] } ?? [:])
+      of: golden.modelFolder, without: ["model.safetensors"], files: files)
     let loaded = try ModelFolder.load(golden.modelFolder, team: try ThreadTeam(threads: 1))
     let layout = try #require(loaded.layout)
     // The first tensor starts at the beginning.
@@ -47,6 +46,22 @@ struct PackedFileTests {
   }
 
   @Test
+  func `token ids that generation_config.json lacks are those of config.json`() throws {
+    let golden = Golden.defaultModel
+    let files = ["generation_config.json": "{\"temperature\": 0.5, \"eos_token_id\": 99999}"]
+    let copies = [
+      try packed(golden, files: files), try ModelCopy(of: golden.modelFolder, files: files),
+    ]
+    for copy in copies {
+      let loaded = try load(copy.path)
+      #expect(loaded.generation.bosToken == 2)
+      #expect(loaded.generation.eosTokens == [2])
+      #expect(loaded.generation.temperature == 0.5)
+      #expect(loaded.warnings.contains { $0.hasPrefix("token 99999 ") })
+    }
+  }
+
+  @Test
   func `a packed file cut short is refused`() throws {
     let folder = try packed(Golden.tiny[0])
     let bytes = try Data(contentsOf: URL(fileURLWithPath: file(folder)))
@@ -61,7 +76,7 @@ struct PackedFileTests {
     let config = try String(
       contentsOfFile: Golden.tiny[4].modelFolder + "/config.json", encoding: .utf8)
     for golden in Golden.tiny where golden != Golden.tiny[4] {
-      let folder = try packed(golden, config: config)
+      let folder = try packed(golden, files: ["config.json": config])
       #expect(throws: CheckpointError.self) { try load(folder.path) }
     }
   }

@@ -1,3 +1,4 @@
+import DejaVuCore
 import DejaVuJSON
 
 /// How a model's makers suggest to continue text: the fields of `generation_config.json` that
@@ -61,5 +62,22 @@ public struct GenerationConfig: Hashable, Sendable {
       "token \($0) named in '\(escaped(reader.file))' is outside the vocabulary of \(vocabulary) "
         + "and is ignored"
     }
+  }
+}
+
+extension ModelConfig {
+  /// What a folder's `generation_config.json` says, over the token ids of `config.json`.
+  ///
+  /// - Parameter folder: the folder that this configuration is from; the file may be missing.
+  /// - Returns: the file's fields; `bosToken` and `eosTokens` that it does not name are those of
+  ///   this configuration.
+  /// - Throws: ``CheckpointError`` when the file is there and cannot be read or used.
+  package func generation(in folder: String) throws(CheckpointError) -> GenerationConfig {
+    let path = folder + "/generation_config.json"
+    guard FileSystem.exists(path) else { return tokens }
+    var generation = try GenerationConfig(path: path, vocabulary: architecture.vocabulary)
+    if generation.bosToken == nil { generation.bosToken = tokens.bosToken }
+    if generation.eosTokens.isEmpty { generation.eosTokens = tokens.eosTokens }
+    return generation
   }
 }
