@@ -36,6 +36,7 @@ public final class LanguageModel: @unchecked Sendable {
   public init(
     path: String, backend: BackendChoice, progress: (LoadingProgress) -> Void = { _ in }
   ) throws {
+    try FileSystem.requireFolder(path)
     tokenizer = try loadTokenizer(folder: path)
     let threads = if case .cpu(let options) = backend { options.threads } else { 1 }
     loaded = try ModelFolder.load(

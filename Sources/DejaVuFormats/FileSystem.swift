@@ -27,6 +27,16 @@ package enum FileSystem {
     }
     return status.st_mode & S_IFMT == S_IFDIR
   }
+
+  /// Looks whether `path` can be the folder of a model.
+  ///
+  /// - Throws: ``CheckpointError/unreadable(path:reason:)`` when nothing is there, or no folder.
+  package static func requireFolder(_ path: String) throws(CheckpointError) {
+    guard try isFolder(path) else {
+      throw .unreadable(
+        path: path, reason: "it is not a folder; name the folder that holds the model's files")
+    }
+  }
 }
 
 /// The system's sentence for an error number.

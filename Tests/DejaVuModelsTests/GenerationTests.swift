@@ -1,6 +1,7 @@
 import DejaVu
 import DejaVuCPU
 import DejaVuCore
+import DejaVuFormats
 import DejaVuModels
 import DejaVuTokenizers
 import Foundation
@@ -110,6 +111,19 @@ struct GenerationTests {
       text += piece
     }
     #expect(text == (try run(options).text))
+  }
+
+  @Test
+  func `a model whose folder is missing is unreadable`() throws {
+    let file = Golden.defaultModel.modelFolder + "/config.json"
+    for path in ["/nonexistent", file] {
+      #expect {
+        try LanguageModel(path: path, threads: 1)
+      } throws: { error in
+        guard case .unreadable(path, _)? = error as? CheckpointError else { return false }
+        return true
+      }
+    }
   }
 
   @Test

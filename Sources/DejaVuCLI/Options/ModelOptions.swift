@@ -18,10 +18,7 @@ struct ModelOptions: ParsableArguments {
 
   static func folder(_ named: String?) throws -> String {
     guard let path = named ?? DefaultModel.path else { throw CommandError.noDefaultModel }
-    guard try FileSystem.isFolder(path) else {
-      throw CheckpointError.unreadable(
-        path: path, reason: "it is not a folder; name the folder that holds the model's files")
-    }
+    try FileSystem.requireFolder(path)
     return path
   }
 }
