@@ -59,7 +59,8 @@ public final class LanguageModel: @unchecked Sendable {
   /// Continues `prompt`, piece by piece.
   ///
   /// The stream ends when the model ends its text, a stop string comes up, or the tokens asked for
-  /// are spent. Cancelling the task that reads it stops the computation at the next token.
+  /// are spent. Cancelling the task that reads it stops the computation at the next token, or at the
+  /// next batch of the prompt.
   public func generate(
     _ prompt: String, options: GenerationOptions = GenerationOptions()
   ) -> AsyncThrowingStream<String, any Error> {
@@ -69,9 +70,11 @@ public final class LanguageModel: @unchecked Sendable {
       queue.async {
         do {
           let generator = TextGenerator(model: self)
-          _ = try generator.run(prompt: prompt, options: options) { piece in
+          _ = try generator.run(
+            prompt: prompt, options: options, isCancelled: { cancelled.isSet }
+          ) { piece in
             continuation.yield(piece)
-            return !cancelled.isSet
+            return true
           }
           continuation.finish()
         } catch {

@@ -63,11 +63,19 @@ package struct TextGenerator {
 
   /// Runs to the end on the calling thread.
   ///
-  /// - Parameter onPiece: called with each piece of valid text; returns whether to go on.
-  /// - Throws: ``BackendError``.
+  /// - Parameters:
+  ///   - prompt: the text to continue; an empty one stands for the model's first token.
+  ///   - options: what to generate and when to stop.
+  ///   - mode: which rows are read.
+  ///   - isCancelled: asked before each batch of the prompt and after each token, whether or not
+  ///     it brought text.
+  ///   - onPiece: called with each piece of valid text; returns whether to go on.
+  /// - Returns: what came out; without any token when the prompt's computation was cancelled.
+  /// - Throws: ``BackendError/contextExceeded(needed:limit:)`` when the prompt leaves no room for
+  ///   a token, and what the backend throws.
   package func run(
     prompt: String, options: GenerationOptions, mode: RunMode = .dense,
-    onPiece: (String) -> Bool
+    isCancelled: () -> Bool = { false }, onPiece: (String) -> Bool
   ) throws(BackendError) -> GenerationReport {
     let ids = promptTokens(prompt, options: options)
     let limit = model.architecture.context
@@ -81,24 +89,42 @@ package struct TextGenerator {
     guard options.maxTokens > 0 else { return report }
     let clock = ContinuousClock()
     let start = clock.now
-    var next: TokenID = 0
-    try session.run(ids[...], wanted: .last) { _, logits in
-      next = sampler.next(logits, position: ids.count)
-    }
+    let first = try prefill(ids, session, &sampler, isCancelled)
     report.promptTime = clock.now - start
     session.tally = Tally()
+    guard let first else {
+      report.finishReason = .cancelled
+      return report
+    }
     var writer = PieceWriter(tokenizer: model.tokenizer, stop: options.stop)
-    try decode(from: next, session, &sampler, &writer, options, &report, onPiece)
+    try decode(from: first, session, &sampler, &writer, options, &report, isCancelled, onPiece)
     report.tally = session.tally
     report.bytesPerToken = Double(session.tally.bytes) / Double(max(session.tally.tokens, 1))
     report.text = writer.text
     return report
   }
 
+  /// Computes the prompt batch by batch; the first token of the text, or nil when cancelled.
+  private func prefill(
+    _ ids: [TokenID], _ session: any Session, _ sampler: inout Sampler, _ isCancelled: () -> Bool
+  ) throws(BackendError) -> TokenID? {
+    var first: TokenID?
+    var rest = ids[...]
+    while !rest.isEmpty {
+      if isCancelled() { return nil }
+      let batch = rest.prefix(session.batchCapacity)
+      rest = rest.dropFirst(batch.count)
+      try session.run(batch, wanted: rest.isEmpty ? .last : .none) { _, logits in
+        first = sampler.next(logits, position: ids.count)
+      }
+    }
+    return first
+  }
+
   private func decode(
     from first: TokenID, _ session: any Session, _ sampler: inout Sampler,
     _ writer: inout PieceWriter, _ options: GenerationOptions, _ report: inout GenerationReport,
-    _ onPiece: (String) -> Bool
+    _ isCancelled: () -> Bool, _ onPiece: (String) -> Bool
   ) throws(BackendError) {
     let clock = ContinuousClock()
     let start = clock.now
@@ -112,7 +138,8 @@ package struct TextGenerator {
       report.tokens.append(token)
       sampler.observe(token)
       let piece = writer.append(token)
-      if !piece.isEmpty, !onPiece(piece) {
+      let isWanted = piece.isEmpty || onPiece(piece)
+      if !isWanted || isCancelled() {
         report.finishReason = .cancelled
         break
       }

@@ -98,7 +98,8 @@ struct Generate: ParsableCommand {
     var failure: CommandError?
     let report = try Interrupt.endingAtOnce {
       try TextGenerator(model: model).run(
-        prompt: text, options: options, mode: machine.sparsity.mode
+        prompt: text, options: options, mode: machine.sparsity.mode,
+        isCancelled: { Interrupt.signalNumber != nil }
       ) { piece in
         Interrupt.endCleanly()
         do throws(CommandError) {
@@ -106,7 +107,7 @@ struct Generate: ParsableCommand {
         } catch {
           failure = error
         }
-        return failure == nil && Interrupt.signalNumber == nil
+        return failure == nil
       }
     }
     if let failure { throw failure }

@@ -6,6 +6,8 @@ package protocol Session: AnyObject {
   /// Positions held so far.
   var count: Int { get }
   var capacity: Int { get }
+  /// The greatest number of tokens that `run` computes in one step.
+  var batchCapacity: Int { get }
   var tally: Tally { get set }
   var mode: RunMode { get set }
   /// Continues the sequence by `tokens`, in as many batches as needed.
@@ -53,6 +55,7 @@ package final class DecoderSession<B: Backend>: Session {
   package var architecture: Architecture { decoder.backend.architecture }
   package var count: Int { cache.count }
   package var capacity: Int { cache.capacity }
+  package var batchCapacity: Int { decoder.backend.batchCapacity }
   package var tally: Tally {
     get { decoder.backend.tally }
     set { decoder.backend.tally = newValue }

@@ -94,6 +94,46 @@ struct GenerationTests {
   }
 
   @Test
+  func `a generation that is cancelled ends at the next token, text or none`() throws {
+    let model = try Self.shared.get()
+    // All of the text could be the beginning of this one, so that no piece comes out.
+    let stop = try run(GenerationOptions(maxTokens: 24)).text + "!"
+    var (looks, pieces) = (0, 0)
+    let report = try TextGenerator(model: model).run(
+      prompt: Self.prompt, options: GenerationOptions(maxTokens: 24, stop: [stop]),
+      isCancelled: {
+        looks += 1
+        return looks > 3
+      },
+      onPiece: { _ in
+        pieces += 1
+        return true
+      })
+    #expect(report.finishReason == .cancelled)
+    #expect(report.tokens.count == 3)
+    #expect(pieces == 0)
+  }
+
+  @Test
+  func `a prompt that is cancelled ends before its next batch`() throws {
+    let options = CPUOptions(threads: 2, batchCapacity: 8)
+    let model = try LanguageModel(
+      path: Golden.defaultModel.modelFolder, backend: .cpu(options))
+    let prompt = String(repeating: " a", count: 60)
+    var looks = 0
+    let report = try TextGenerator(model: model).run(
+      prompt: prompt, options: GenerationOptions(maxTokens: 4),
+      isCancelled: {
+        looks += 1
+        return looks > 3
+      },
+      onPiece: { _ in true })
+    #expect(looks == 4)
+    #expect(report.finishReason == .cancelled)
+    #expect(report.tokens.isEmpty && report.promptTokens > 24)
+  }
+
+  @Test
   func `the same seed gives the same text`() throws {
     func text(_ seed: UInt64) throws -> String {
       let sampling = SamplingOptions(temperature: 1, topP: 0.95, seed: seed)
