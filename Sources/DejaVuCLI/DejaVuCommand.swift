@@ -13,6 +13,7 @@ struct DejaVuCommand: ParsableCommand {
     version: "0.1.0",
     groupedSubcommands: [
       CommandGroup(name: "Text", subcommands: [Generate.self]),
-      CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self, Evaluate.self]),
+      CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
+      CommandGroup(name: "Measuring", subcommands: [Evaluate.self]),
     ])
 }

@@ -20,8 +20,7 @@ struct Evaluate: ParsableCommand {
   @Option(
     help: ArgumentHelp("Measure perplexity on this text; - reads a pipe.", valueName: "file"))
   var perplexity: String
-  @Option(name: [.short, .long], help: "Model folder.")
-  var model = "Models/opt-16m"
+  @OptionGroup var model: ModelOptions
   @Option(help: "Tokens of a window (default: the model's context, at most 1024).")
   var context: Int?
   @Option(help: "Tokens by which windows advance (default: windows do not overlap).")
@@ -38,7 +37,7 @@ struct Evaluate: ParsableCommand {
   var documents = false
   @Option(name: [.short, .long], help: "Threads that compute (default: one per core).")
   var threads: Int?
-  @Flag(help: "Print the result as JSON.")
+  @Flag(help: "Print one JSON object on standard output (see Documentation/JSON.md).")
   var json = false
 
   func validate() throws {
@@ -51,9 +50,10 @@ struct Evaluate: ParsableCommand {
   }
 
   func run() throws {
-    let text = EvaluationText(try read(perplexity))
+    let text = EvaluationText(try InputFile.read(perplexity))
+    let folder = try model.folder()
     let threads = threads ?? LanguageModel.defaultThreads
-    let loaded = try LanguageModel(path: model, backend: .cpu(CPUOptions(threads: threads)))
+    let loaded = try LanguageModel(path: folder, backend: .cpu(CPUOptions(threads: threads)))
     let options = PerplexityOptions(
       context: context, stride: stride, windows: windows, beginsWithBOS: bos,
       separatesDocuments: documents, path: path, mode: sparsity.mode)
@@ -61,17 +61,8 @@ struct Evaluate: ParsableCommand {
     let result = try Perplexity(model: loaded, options: options).measure(text) { line.show($0) }
     line.clear()
     let report = PerplexityReport(
-      result, model: model, fingerprint: loaded.loaded.fingerprint, threads: threads)
-    print(json ? try report.json() : report.text)
-  }
-
-  private func read(_ path: String) throws -> [UInt8] {
-    do {
-      if path == "-" { return Array(try FileHandle.standardInput.readToEnd() ?? Data()) }
-      return Array(try Data(contentsOf: URL(fileURLWithPath: path)))
-    } catch {
-      throw ValidationError("cannot read '\(path)': \(error.localizedDescription)")
-    }
+      result, model: folder, loaded: loaded.loaded, threads: threads)
+    try StandardOutput.write((json ? try report.json() : report.text) + "\n")
   }
 }
 

@@ -1,3 +1,4 @@
+import DejaVu
 import DejaVuEvaluation
 import DejaVuModels
 import Foundation
@@ -7,12 +8,14 @@ struct PerplexityReport {
   private let result: PerplexityResult
   private let model: String
   private let fingerprint: String
+  private let isSynthetic: Bool
   private let threads: Int
 
-  init(_ result: PerplexityResult, model: String, fingerprint: String, threads: Int) {
+  init(_ result: PerplexityResult, model: String, loaded: LoadedModel, threads: Int) {
     self.result = result
     self.model = model
-    self.fingerprint = fingerprint
+    fingerprint = loaded.fingerprint
+    isSynthetic = loaded.isSynthetic
     self.threads = threads
   }
 
@@ -32,17 +35,18 @@ struct PerplexityReport {
       """
   }
 
-  /// For programs; the keys are stable.
+  /// For programs, on one line; `Documentation/JSON.md` says what the keys mean.
   func json() throws -> String {
     let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     return String(decoding: try encoder.encode(self), as: UTF8.self)
   }
 }
 
 extension PerplexityReport: Encodable {
   private enum Key: String, CodingKey {
-    case model, fingerprint, mode, path, context, stride, bos, windows, tokens, nll, perplexity
+    case schema, model, fingerprint, synthetic, mode, path, context, stride, bos, windows, tokens
+    case nll, perplexity
     case standardError = "standard_error"
     case tokensPerSecond = "tokens_per_second"
     case bytesPerToken = "bytes_per_token"
@@ -60,8 +64,10 @@ extension PerplexityReport: Encodable {
 
   func encode(to encoder: any Encoder) throws {
     var values = encoder.container(keyedBy: Key.self)
+    try values.encode("dejavu/eval/1", forKey: .schema)
     try values.encode(model, forKey: .model)
     try values.encode(fingerprint, forKey: .fingerprint)
+    try values.encode(isSynthetic, forKey: .synthetic)
     try values.encode(result.mode.rawValue, forKey: .mode)
     try values.encode(result.path.rawValue, forKey: .path)
     try values.encode(result.plan.context, forKey: .context)

@@ -50,6 +50,20 @@ struct ExitCodeTests {
     #expect(result.errors == "error: cannot read '/nonexistent': No such file or directory\n")
   }
 
+  @Test func `a missing text is 66`() throws {
+    let result = try Program.run("eval", "--perplexity", "/nonexistent")
+    #expect(result.status == 66)
+    #expect(result.errors == "error: cannot read '/nonexistent': No such file or directory\n")
+    #expect(try Program.run("eval", "--perplexity", "/").status == 66)
+  }
+
+  @Test func `a measurement that the model does not allow is 65`() throws {
+    let result = try Program.run(
+      ["eval", "--perplexity", "-", "--context", "5000"], input: Array("The sea".utf8))
+    #expect(result.status == 65)
+    #expect(result.errors.contains("2048") && isOneLine(result.errors))
+  }
+
   @Test func `a broken model is 65 and names what is wrong`() throws {
     let folder = try brokenModel()
     for arguments in [
@@ -130,6 +144,15 @@ struct ExitCodeTests {
     try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: config.path)
     try Data().write(to: folder.url("model/model.safetensors"))
     #expect(try Program.run("inspect", folder.path("model")).status == 77)
+  }
+
+  @Test(.enabled(if: geteuid() != 0, "root may read everything"))
+  func `a text that may not be read is 77`() throws {
+    let folder = TemporaryFolder()
+    try Data("The sea".utf8).write(to: folder.url("text"))
+    try FileManager.default.setAttributes(
+      [.posixPermissions: 0], ofItemAtPath: folder.path("text"))
+    #expect(try Program.run("eval", "--perplexity", folder.path("text")).status == 77)
   }
 
   @Test func `Ctrl-C ends the text with its figures and 130`() throws {

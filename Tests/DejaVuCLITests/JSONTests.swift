@@ -44,10 +44,26 @@ struct JSONTests {
     }
   }
 
+  @Test func `eval prints the documented keys, of the default model`() throws {
+    let result = try Program.run(
+      ["eval", "--perplexity", "-", "--context", "16", "--json"],
+      input: Array("Once upon a time there was a sea, and the sea was wide and deep.".utf8))
+    let object = try parsedObject(result.output)
+    #expect(Set(object.keys) == (try documentedKeys("eval")))
+    #expect(object["schema"] as? String == "dejavu/eval/1")
+    #expect((object["model"] as? String)?.hasSuffix("Models/opt-16m") == true)
+    #expect(object["synthetic"] as? Bool == false)
+    #expect(result.output.filter { $0 == "\n" }.count == 1)
+    let losses = try #require(object["window_losses"] as? [[String: Any]])
+    #expect(losses.count == object["windows"] as? Int)
+    #expect(losses.allSatisfy { Set($0.keys) == ["document", "first", "tokens", "nll"] })
+  }
+
   @Test(arguments: [
     (["generate", "x", "--top-p", "2", "--json"], 64),
     (["generate", "x", "--json", "--model", "/nonexistent"], 66),
     (["inspect", "/nonexistent", "--json"], 66),
+    (["eval", "--perplexity", "/nonexistent", "--json"], 66),
   ])
   func `an error is an object too`(arguments: [String], code: Int) throws {
     let result = try Program.run(arguments)

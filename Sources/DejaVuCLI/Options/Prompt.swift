@@ -27,18 +27,13 @@ enum Prompt {
   }
 
   private static func readStandardInput() throws(CommandError) -> [UInt8] {
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let count = Foundation.read(STDIN_FILENO, &buffer, buffer.count)
-      if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else {
-        throw .stream(
-          name: "cannot read standard input", reason: String(cString: strerror(errno)))
-      }
-      guard count > 0 else { return bytes }
-      bytes += buffer[..<count]
-      guard bytes.count <= limit else { throw .promptTooLarge(limit: limit) }
+    let bytes: [UInt8]
+    do {
+      bytes = try InputFile.bytes(of: STDIN_FILENO, limit: limit)
+    } catch {
+      throw .standardInput(error)
     }
+    guard bytes.count <= limit else { throw .promptTooLarge(limit: limit) }
+    return bytes
   }
 }

@@ -1,8 +1,12 @@
 import DejaVu
+import DejaVuFormats
+import Foundation
 
 /// What goes wrong in the commands themselves; everything below them has its own errors.
 enum CommandError: Error, Hashable, CustomStringConvertible {
   case noDefaultModel
+  /// A file that a command reads, other than a model's, with the system's error number.
+  case unreadable(path: String, code: Int32)
   /// Standard output or standard input does not work.
   case stream(name: String, reason: String)
   case promptTooLarge(limit: Int)
@@ -14,6 +18,8 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
     case .noDefaultModel:
       "no model was found: '\(DefaultModel.relativePath)' is neither beside the program nor above it; "
         + "name a model with --model or \(DefaultModel.variable)"
+    case .unreadable(let path, let code):
+      "cannot read '\(escaped(path))': \(String(cString: strerror(code)))"
     case .stream(let name, let reason): "\(name): \(reason)"
     case .promptTooLarge(let limit):
       "the prompt on standard input is longer than \(Quantity.bytes(limit)); shorten it"

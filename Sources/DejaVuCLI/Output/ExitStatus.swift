@@ -1,5 +1,6 @@
 import DejaVu
 import DejaVuCore
+import DejaVuEvaluation
 import DejaVuFormats
 import DejaVuTokenizers
 import Foundation
@@ -27,7 +28,7 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch: self = .badInput
+    case is TokenizerModelMismatch, is EvaluationError: self = .badInput
     default: self = .bug
     }
   }
@@ -35,6 +36,9 @@ struct ExitStatus: RawRepresentable, Hashable {
   private static func status(_ error: CommandError) -> ExitStatus {
     switch error {
     case .noDefaultModel: .missing
+    case .unreadable(_, EACCES), .unreadable(_, EPERM): .permission
+    case .unreadable(_, EIO): .inputOutput
+    case .unreadable: .missing
     case .stream: .inputOutput
     case .promptTooLarge: .badInput
     case .interrupted(let signal): ExitStatus(rawValue: 128 + signal)
