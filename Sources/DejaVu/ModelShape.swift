@@ -2,9 +2,13 @@ public import DejaVuCore
 
 /// The published sizes of OPT, for measuring speed without weights.
 public struct ModelShape: Hashable, Sendable {
+  /// The published name in lower case, such as `opt-6.7b`.
   public let name: String
+  /// L, the number of blocks.
   public let layers: Int
+  /// D, the width of the residual stream; a quarter of the neurons.
   public let hidden: Int
+  /// H, the number of heads, each with its own keys.
   public let heads: Int
   /// Width of a token embedding; OPT-350M's is narrower than its stream.
   public let embeddingWidth: Int
@@ -17,6 +21,7 @@ public struct ModelShape: Hashable, Sendable {
     embeddingWidth = embedding ?? hidden
   }
 
+  /// Every published size, the smallest first.
   public static let all = [
     ModelShape("opt-125m", 12, 768, 12),
     ModelShape("opt-350m", 24, 1024, 16, embedding: 512),
@@ -29,6 +34,7 @@ public struct ModelShape: Hashable, Sendable {
     ModelShape("opt-175b", 96, 12288, 96),
   ]
 
+  /// The shape of that name, spelled as in ``name``; nil when there is none.
   public static func named(_ name: String) -> ModelShape? { all.first { $0.name == name } }
 
   /// OPT with these sizes; OPT-350M alone is post-norm.

@@ -10,10 +10,15 @@ package final class MemoryBandwidth {
   private let probe: BandwidthProbe
   private let region: UnsafeRawBufferPointer
   private let owned: AnonymousMemory?
+  /// One figure per probe, in units of 10⁹ bytes a second.
   package private(set) var gigabytesPerSecond: [Double] = []
 
-  /// - Parameter weights: memory to read when it is large enough and on huge pages; else fresh
-  ///   memory is taken.
+  /// - Parameters:
+  ///   - team: the threads that read, the same as those of the runs.
+  ///   - weights: memory to read when it is large enough and on huge pages; else fresh memory is
+  ///     taken.
+  /// - Throws: ``BackendError/outOfMemory(what:bytes:)`` when there is none to take,
+  ///   ``BackendError/unavailable(backend:reason:)`` without kernels for this machine.
   package init(team: ThreadTeam, weights: UnsafeRawBufferPointer?) throws(BackendError) {
     probe = try BandwidthProbe(team: team)
     if let weights, weights.count >= 1 << 30 {
@@ -28,11 +33,13 @@ package final class MemoryBandwidth {
     }
   }
 
+  /// Probes once; takes as long as reading the region twice.
   package func sample() {
     let seconds = min(
       probe.read(region, prefetching: false), probe.read(region, prefetching: true))
     gigabytesPerSecond.append(Double(region.count) / 1e9 / seconds)
   }
 
+  /// The median of the probes, in units of 10⁹ bytes a second.
   package var median: Double { Statistics.median(gigabytesPerSecond) }
 }
