@@ -13,6 +13,7 @@ public typealias TokenID = Int32
 /// Safe to share between tasks: texts are generated one at a time, on the model's own thread.
 public final class LanguageModel: @unchecked Sendable {
   // Safe to share: the engine is touched on `queue` only, everything else is constant.
+  /// The model's own; every id that it gives has logits.
   public let tokenizer: any Tokenizer
   package let loaded: LoadedModel
   package let engine: Engine
@@ -87,9 +88,12 @@ public final class LanguageModel: @unchecked Sendable {
 
 /// The tokenizer can produce ids that the model has no logits for.
 public struct TokenizerModelMismatch: Error, Hashable, Sendable, CustomStringConvertible {
+  /// Ids that the tokenizer can give.
   public let tokens: Int
+  /// Ids that the model can read and produce; fewer than `tokens`.
   public let logits: Int
 
+  /// One sentence with both numbers, for people.
   public var description: String {
     "the tokenizer has \(tokens) tokens but the model has \(logits) logits; "
       + "their files belong to different models"

@@ -5,11 +5,13 @@ package import DejaVuFormats
 /// A model loaded from a folder, and what is known about it.
 package struct LoadedModel {
   package let model: PackedModel
+  /// Token ids that `generation_config.json` does not name are those of `config.json`.
   package let generation: GenerationConfig
   /// Text pairs of the weight files' headers.
   package let metadata: [String: String]
   /// SHA-256 over the source's configuration and sampled weights.
   package let fingerprint: String
+  /// What the files say and is ignored, one sentence each.
   package let warnings: [String]
   /// Whether the weights are used in place from a packed file.
   package let isMapped: Bool

@@ -5,7 +5,9 @@ package import DejaVuTokenizers
 
 /// What to generate and when to stop.
 public struct GenerationOptions: Hashable, Sendable {
+  /// Tokens at most; 0 computes nothing.
   public var maxTokens: Int
+  /// How each token is chosen from the logits.
   public var sampling: SamplingOptions
   /// Texts at which generation ends; they are not part of the result.
   public var stop: [String]
@@ -14,6 +16,7 @@ public struct GenerationOptions: Hashable, Sendable {
   /// Whether an end-of-text token is taken as any other.
   public var ignoresEnd: Bool
 
+  /// Greedy text of at most 128 tokens, unless said otherwise.
   public init(
     maxTokens: Int = 128, sampling: SamplingOptions = SamplingOptions(), stop: [String] = [],
     parsesSpecialTokens: Bool = false, ignoresEnd: Bool = false
@@ -38,14 +41,21 @@ public enum FinishReason: String, Hashable, Sendable {
 
 /// What a generation did and how long it took.
 public struct GenerationReport: Hashable, Sendable {
+  /// The continuation without the prompt; cut before a stop text.
   public var text = ""
+  /// Tokens of the prompt, those that the tokenizer adds included.
   public var promptTokens = 0
+  /// Tokens of the continuation, without the one that ended it.
   public var tokens: [TokenID] = []
+  /// Why there is no more text.
   public var finishReason = FinishReason.length
+  /// Time to compute the prompt and choose the first token.
   public var promptTime = Duration.zero
+  /// Time from the first token to the last, the reader's share included.
   public var decodeTime = Duration.zero
   /// Bytes that decoding one token read, on average.
   public var bytesPerToken = 0.0
+  /// What decoding read; the prompt does not count.
   package var tally = Tally()
 
   /// Decoded tokens per second; the first token comes out of the prompt and does not count.
@@ -181,6 +191,7 @@ package struct PieceWriter {
   package private(set) var text = ""
   /// Text that could be the beginning of a stop text and waits.
   private var held: [Unicode.Scalar] = []
+  /// Whether a stop text came up; nothing comes out after it.
   package private(set) var hasStopped = false
 
   package init(tokenizer: any Tokenizer, stop: [String]) {

@@ -104,6 +104,7 @@ extension CPUBackend {
   }
 
   /// Pays the layer's debt for all groups once per window, or at once where nothing is kept.
+  ///
   /// Layers take turns, so that no single token pays for all.
   private func settleAll(
     layer: Int, slice: SequenceSlice<CPUCache>, x: UnsafeMutablePointer<Float>,

@@ -5,6 +5,7 @@ public import DejaVuCore
 public struct CPUOptions: Hashable, Sendable {
   /// Threads that compute, the caller's included.
   public var threads: Int
+  /// Kernels that run; a set that this machine lacks is refused when the backend is made.
   public var instructionSet: InstructionSet
   /// Type of stored keys and values; nil means float32 for float32 weights, else float16.
   public var cacheType: DType?
@@ -14,6 +15,7 @@ public struct CPUOptions: Hashable, Sendable {
   /// Tokens of one prompt batch.
   public var batchCapacity: Int
 
+  /// Options for a number of threads, 1 to 1024; the rest suits every machine.
   public init(
     threads: Int, instructionSet: InstructionSet = .best, cacheType: DType? = nil,
     multipliesPromptInBFloat16: Bool? = nil, batchCapacity: Int = 512

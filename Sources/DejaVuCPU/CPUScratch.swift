@@ -73,8 +73,10 @@ final class CPUScratch {
     groupList.deallocate()
   }
 
-  /// About a million weights per slice: enough slices that threads finish together, few enough
-  /// that adding them up costs nothing. A fixed number, so that sums do not depend on threads.
+  /// About a million weights per slice.
+  ///
+  /// Enough slices that threads finish together, few enough that adding them up costs nothing. A
+  /// fixed number, so that sums do not depend on threads.
   private static func slices(weights: Int) -> Int { min(max(weights >> 20, 8), 64) }
 
   func reserve(logits count: Int) {

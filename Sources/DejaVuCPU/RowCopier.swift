@@ -14,8 +14,10 @@ package struct RowCopier {
     self.kernels = kernels
   }
 
-  /// Where the rows of a matrix lie: element (r, c) is at `(r / blockRows) · blockStride
-  /// + (r % blockRows) · rowStride + c · columnStride` elements from `base`.
+  /// Where the rows of a matrix lie.
+  ///
+  /// Element (r, c) is at `(r / blockRows) · blockStride + (r % blockRows) · rowStride
+  /// + c · columnStride` elements from `base`.
   package struct Source {
     package var base: UnsafeRawPointer
     package var dtype: DType

@@ -19,8 +19,9 @@ package final class ThreadTeam {
 
   deinit { dejavu_team_destroy(handle) }
 
-  /// Runs `body` for every chunk on the team's threads. For loading and setup, not for decoding:
-  /// a closure is called per chunk.
+  /// Runs `body` for every chunk on the team's threads.
+  ///
+  /// For loading and setup, not for decoding: a closure is called per chunk.
   package func run(chunks: Int, _ body: @Sendable (Int) -> Void) {
     withoutActuallyEscaping(body) { escaping in
       var context = ChunkContext(body: escaping)

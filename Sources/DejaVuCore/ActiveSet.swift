@@ -6,11 +6,13 @@ public protocol SparseAxis: Sendable {
 
 /// Key/value groups of attention heads; one group is one head where every head has its own keys.
 public enum Heads: SparseAxis {
+  /// A key/value group, whatever its number of query heads.
   public static let noun = "head group"
 }
 
 /// Neurons of the MLP.
 public enum Neurons: SparseAxis {
+  /// A neuron with all its rows.
   public static let noun = "neuron"
 }
 
@@ -20,7 +22,9 @@ public enum Neurons: SparseAxis {
 ///
 /// - Invariant: `indices` is strictly ascending and within `0..<universe`.
 public struct ActiveSet<Axis: SparseAxis>: Hashable, Sendable {
+  /// The active rows.
   public let indices: [Int32]
+  /// The number of rows there are, active or not.
   public let universe: Int
 
   /// - Precondition: `indices` is strictly ascending and within `0..<universe`.
@@ -40,6 +44,7 @@ public struct ActiveSet<Axis: SparseAxis>: Hashable, Sendable {
     ActiveSet(Array(0..<Int32(universe)), of: universe)
   }
 
+  /// The number of active rows.
   public var count: Int { indices.count }
   /// ρ, the share of rows that are active.
   public var density: Double { universe == 0 ? 0 : Double(count) / Double(universe) }

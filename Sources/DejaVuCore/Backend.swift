@@ -52,6 +52,7 @@ package final class StepBatch<Cache: SequenceCache> {
   ///
   /// - Parameters:
   ///   - tokens: what follows the tokens that `cache` already holds.
+  ///   - cache: the sequence's; it grows when the step ends.
   ///   - wanted: which of `tokens` should have their logits computed.
   package func append(_ tokens: some Collection<TokenID>, cache: Cache, wanted: WantedLogits) {
     let start = self.tokens.count
@@ -67,6 +68,7 @@ package final class StepBatch<Cache: SequenceCache> {
   }
 }
 
+/// Which tokens of a batch have their logits computed.
 package enum WantedLogits: Sendable {
   case none, last, all
 }
@@ -96,7 +98,9 @@ package enum BiasSite: Hashable, Sendable {
   case attention(Int), mlp(Int)
 }
 
-/// What a device can do. Verbs are whole blocks, so that a backend can fuse them.
+/// What a device can do.
+///
+/// Verbs are whole blocks, so that a backend can fuse them.
 ///
 /// Nothing here assumes host memory: buffers, caches and row sets are the backend's own. Verbs do
 /// not throw; shapes that disagree are our own mistakes (`precondition`) and device failures are
@@ -108,10 +112,12 @@ package protocol Backend: AnyObject {
   /// One ascending list of rows per token of the batch.
   associatedtype Rows
 
+  /// That of the model whose weights this backend holds.
   var architecture: Architecture { get }
   /// The greatest number of tokens in one batch.
   var batchCapacity: Int { get }
 
+  /// A buffer with room for `batchCapacity` tokens, not cleared.
   func makeBuffer(width: Int) -> Buffer
   /// A cache with room for `capacity` positions.
   ///
@@ -159,6 +165,7 @@ package protocol Backend: AnyObject {
 
 /// Bytes asked for by the steps since the last reset, by what they were.
 package struct Tally: Hashable, Sendable {
+  /// Tokens of all steps, of prompts and of text.
   package var tokens = 0
   package var attentionWeights = 0
   package var mlpWeights = 0
@@ -175,6 +182,7 @@ package struct Tally: Hashable, Sendable {
 
   package init() {}
 
+  /// All bytes; rows do not count, they say what share was read.
   package var bytes: Int {
     attentionWeights + mlpWeights + headWeights + embedding + cache + chooser + keptInputs
   }

@@ -14,6 +14,7 @@ public enum BackendError: Error, Hashable, Sendable {
 }
 
 extension BackendError: CustomStringConvertible {
+  /// One sentence with both sides, for people.
   public var description: String {
     switch self {
     case .unavailable(let backend, let reason):

@@ -3,7 +3,9 @@ public import DejaVuCore
 /// A model on disk: its configuration and where each of its weights lies, checked against each
 /// other; nothing is copied yet.
 public struct Checkpoint: Sendable {
+  /// The folder that holds `config.json`, also when a weight file in it was named.
   public let folder: String
+  /// From `config.json`; `tensors` have the shapes that it implies.
   public let architecture: Architecture
   /// From `generation_config.json`; token ids that it does not name are those of `config.json`.
   public let generation: GenerationConfig
@@ -21,6 +23,7 @@ public struct Checkpoint: Sendable {
   /// - Parameter path: the folder, or one weight file inside it. In a folder the first of
   ///   `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin` and
   ///   `pytorch_model.bin.index.json` is used.
+  /// - Returns: a checkpoint whose every weight is there, in the right shape.
   /// - Throws: ``CheckpointError``, when a file is missing, damaged or contradicts another.
   public static func open(folder path: String) throws(CheckpointError) -> Checkpoint {
     let source = try WeightSource.find(path)

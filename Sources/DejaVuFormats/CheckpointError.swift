@@ -29,6 +29,7 @@ public enum CheckpointError: Error, Hashable, Sendable {
 }
 
 extension CheckpointError: CustomStringConvertible {
+  /// One sentence with both sides that ends in what to do; safe to show on a terminal.
   public var description: String {
     switch self {
     case .unreadable(let path, let reason):

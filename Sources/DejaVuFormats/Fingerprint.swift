@@ -12,8 +12,11 @@ public enum Fingerprint {
 
   /// The fingerprint, 64 hexadecimal digits; the same however the tensors are split over files.
   ///
-  /// - Parameter tensors: the model's weights; extras that loading ignores should not be among
-  ///   them.
+  /// - Parameters:
+  ///   - architecture: every field of it counts.
+  ///   - tensors: the model's weights in any order; extras that loading ignores should not be among
+  ///     them.
+  /// - Returns: lower-case digits of a SHA-256.
   /// - Complexity: reads at most 64 KiB of each tensor.
   public static func of(_ architecture: Architecture, tensors: some Sequence<TensorEntry>) -> String
   {

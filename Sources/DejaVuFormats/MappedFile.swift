@@ -13,9 +13,12 @@
 /// or deleting it is harmless.
 public final class MappedFile: @unchecked Sendable {
   // Safe to share: the pages are read-only and the fields are constants.
+  /// The path as it was given, for messages.
   public let path: String
-  /// The whole file. Valid only while something holds this object, which Swift may let go after
-  /// its last use; `withBytes` holds it.
+  /// The whole file.
+  ///
+  /// Valid only while something holds this object, which Swift may let go after its last use;
+  /// `withBytes` holds it.
   public let bytes: UnsafeRawBufferPointer
 
   /// Maps `path`.
@@ -73,8 +76,10 @@ public final class MappedFile: @unchecked Sendable {
     return try body(bytes)
   }
 
-  /// Gives the pages that lie wholly inside `range` back to the system; they are read again from
-  /// the file when next touched. Keeps resident memory at one copy of the weights while packing.
+  /// Gives the pages that lie wholly inside `range` back to the system.
+  ///
+  /// They are read again from the file when next touched. Keeps resident memory at one copy of the
+  /// weights while packing.
   public func discard(_ range: Range<Int>) {
     guard let base = bytes.baseAddress else { return }
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))

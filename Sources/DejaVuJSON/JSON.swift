@@ -13,9 +13,12 @@ public indirect enum JSON: Hashable, Sendable {
 
 /// One `"key": value` pair of an object, in the order of the file.
 public struct JSONMember: Hashable, Sendable {
+  /// Unique within its object, byte for byte.
   public let key: ByteString
+  /// What stands behind the colon.
   public let value: JSON
 
+  /// A pair; whether the key is unique is the business of the object.
   public init(key: ByteString, value: JSON) {
     self.key = key
     self.value = value
@@ -24,10 +27,14 @@ public struct JSONMember: Hashable, Sendable {
 
 /// UTF-8 text that compares by its bytes.
 public struct ByteString: Hashable, Sendable, Comparable, ExpressibleByStringLiteral {
+  /// Well-formed UTF-8 where the parser made it, escapes undone.
   public let bytes: [UInt8]
 
+  /// Takes bytes as they are; they should be well-formed UTF-8.
   public init(_ bytes: [UInt8]) { self.bytes = bytes }
+  /// The UTF-8 of a text, in the form that it has: nothing is normalised.
   public init(_ text: String) { bytes = Array(text.utf8) }
+  /// The UTF-8 of a literal.
   public init(stringLiteral value: StaticString) {
     bytes = Array(value.description.utf8)
   }
@@ -35,6 +42,7 @@ public struct ByteString: Hashable, Sendable, Comparable, ExpressibleByStringLit
   /// The text as a Swift string; always valid, since the parser refuses ill-formed UTF-8.
   public var text: String { String(decoding: bytes, as: UTF8.self) }
 
+  /// Byte by byte, which is the order of the code points.
   public static func < (left: ByteString, right: ByteString) -> Bool {
     left.bytes.lexicographicallyPrecedes(right.bytes)
   }
@@ -42,8 +50,10 @@ public struct ByteString: Hashable, Sendable, Comparable, ExpressibleByStringLit
 
 /// A JSON number in the file's own spelling.
 public struct JSONNumber: Hashable, Sendable {
+  /// The number as it stands in the file, such as `1e-5` or `-0`.
   public let spelling: String
 
+  /// Takes a number that follows the grammar of JSON.
   public init(spelling: String) { self.spelling = spelling }
 
   /// The value when the spelling is a plain integer (no fraction, no exponent) that fits.
@@ -66,20 +76,25 @@ extension JSON {
     return members.first { $0.key == wanted }?.value
   }
 
+  /// The pairs of an object in the order of the file; nil for any other value.
   public var members: [JSONMember]? {
     if case .object(let members) = self { members } else { nil }
   }
 
+  /// The elements of an array; nil for any other value.
   public var elements: [JSON]? {
     if case .array(let elements) = self { elements } else { nil }
   }
 
+  /// A string by its bytes; nil for any other value.
   public var bytes: ByteString? {
     if case .string(let bytes) = self { bytes } else { nil }
   }
 
+  /// A string as Swift's, where canonically equal texts are one; nil for any other value.
   public var text: String? { bytes?.text }
 
+  /// `true` or `false`; nil for any other value, numbers included.
   public var bool: Bool? {
     if case .bool(let value) = self { value } else { nil }
   }
@@ -89,10 +104,12 @@ extension JSON {
     if case .number(let number) = self { number.integer } else { nil }
   }
 
+  /// A number in double precision; nil when it overflows, and for any other value.
   public var double: Double? {
     if case .number(let number) = self { number.double } else { nil }
   }
 
+  /// Whether this is `null`, which is not the same as an absent member.
   public var isNull: Bool { self == .null }
 
   /// The word an error message uses for this kind of value.

@@ -1,22 +1,28 @@
 /// What is wrong with a text that should have been JSON, and where.
 public struct JSONError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// What is wrong, without the position; a key of the text is cut to 64 characters.
   public let reason: String
   /// Zero-based position of the byte at which the text stopped being JSON.
   public let byteOffset: Int
 
+  /// An error at a zero-based position in bytes.
   public init(reason: String, byteOffset: Int) {
     self.reason = reason
     self.byteOffset = byteOffset
   }
 
+  /// The reason and the position, without a full stop.
   public var description: String { "\(reason) at byte \(byteOffset)" }
 }
 
 /// Bounds on what a hostile text may cost.
 public struct JSONLimits: Sendable {
+  /// Most arrays and objects inside each other; the outermost counts.
   public var depth: Int
+  /// Most values in all, arrays and objects counted beside what they hold.
   public var values: Int
 
+  /// Bounds that the files of every known model keep.
   public init(depth: Int = 64, values: Int = 20_000_000) {
     self.depth = depth
     self.values = values

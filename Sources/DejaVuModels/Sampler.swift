@@ -23,6 +23,7 @@ public struct SamplingOptions: Hashable, Sendable {
   /// Same seed, same text: draws depend on the seed and the position alone.
   public var seed: UInt64
 
+  /// Greedy, unless a temperature is given.
   public init(
     temperature: Double = 0, topK: Int = 0, topP: Double = 1, minP: Double = 0,
     repetitionPenalty: Double = 1, seed: UInt64 = 0
@@ -62,6 +63,7 @@ package struct Sampler {
   /// - Parameters:
   ///   - logits: `[V]`, finite.
   ///   - position: where the token will stand; part of the draw's counter.
+  /// - Returns: an index of `logits`; of equally likely ones the greedy choice is the first.
   package mutating func next(_ logits: UnsafeBufferPointer<Float>, position: Int) -> Int32 {
     if isSeen.isEmpty { return choose(logits, position: position) }
     penalized.removeAll(keepingCapacity: true)

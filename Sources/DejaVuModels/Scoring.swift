@@ -38,7 +38,9 @@ extension Session {
   /// foretell each of `tokens[first...]`.
   ///
   /// - Parameters:
+  ///   - tokens: the text, which continues what the session already holds.
   ///   - first: at least 1, since nothing foretells the first token.
+  ///   - path: in batches or token by token; both give the same logits.
   ///   - read: called in order with an index into `tokens` and the logits `[V]`, valid during
   ///     the call.
   /// - Throws: ``BackendError``.
@@ -63,8 +65,11 @@ extension Session {
   /// The scores of `tokens[first...]`, each given everything before it.
   ///
   /// - Parameters:
+  ///   - tokens: the text, which continues what the session already holds.
   ///   - first: at least 1, since nothing foretells the first token.
+  ///   - path: in batches or token by token; both give the same logits.
   ///   - alternatives: how many of the most likely tokens are named in each place.
+  /// - Returns: `tokens.count − first` scores in the order of the text; none where that is negative.
   /// - Throws: ``BackendError``.
   package func scores(
     of tokens: [TokenID], from first: Int = 1, path: ScoringPath = .prompt, alternatives: Int = 0

@@ -5,23 +5,31 @@ package protocol Session: AnyObject {
   var architecture: Architecture { get }
   /// Positions held so far.
   var count: Int { get }
+  /// The greatest `count` there is room for.
   var capacity: Int { get }
   /// The greatest number of tokens that `run` computes in one step.
   var batchCapacity: Int { get }
   var tally: Tally { get set }
+  /// Which rows the next steps read.
   var mode: RunMode { get set }
   /// Continues the sequence by `tokens`, in as many batches as needed.
   ///
   /// - Parameters:
+  ///   - tokens: what follows the positions held so far.
   ///   - wanted: whose logits are computed.
-  ///   - read: called with each wanted token's index among `tokens` and its logits `[V]`.
+  ///   - read: called with each wanted token's index among `tokens` and its logits `[V]`, valid
+  ///     during the call.
+  /// - Throws: ``BackendError/contextExceeded(needed:limit:)`` past `capacity`,
+  ///   ``BackendError/tokenOutOfRange(token:vocabulary:)``, and what the device throws.
   func run(
     _ tokens: ArraySlice<TokenID>, wanted: WantedLogits,
     _ read: (_ index: Int, _ logits: UnsafeBufferPointer<Float>) -> Void
   ) throws(BackendError)
   /// Continues the sequence by one token; the logits are valid until the next call.
   func decode(_ token: TokenID) throws(BackendError) -> UnsafeBufferPointer<Float>
+  /// Forgets every position from `count` on; the sequence can be continued from there.
   func truncate(to count: Int)
+  /// An independent session that holds the same positions, with room for `capacity`.
   func fork(capacity: Int) throws(BackendError) -> any Session
 }
 

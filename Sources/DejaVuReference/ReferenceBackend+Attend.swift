@@ -9,7 +9,7 @@ package import DejaVuCore
 #endif
 
 extension ReferenceBackend {
-  /// out[t] = Σ_{g ∈ groups} Σ_{i ∈ g} H_i(x)[t] · W_O[i]
+  /// out[t] = Σ_{g ∈ groups} Σ_{i ∈ g} H_i(x)[t] · W_O[i].
   ///
   /// H_i(x)[t] = Σ_p softmax_p(q_i · k_p / √h + slope_i · p) · v_p over the positions p that t sees.
   /// Keys and values are computed for every group, chosen or not.
@@ -70,7 +70,7 @@ extension ReferenceBackend {
     }
   }
 
-  /// sum += Σ_lane context[lane] · W_O[i · h + lane]
+  /// sum += Σ_lane context[lane] · W_O[i · h + lane].
   private func accumulate(_ context: [Float], of head: Int, layer: Int, into sum: inout [Double]) {
     let output = model.layers[layer].output
     for (lane, value) in context.enumerated() {

@@ -8,7 +8,11 @@ struct InvalidField: CustomTestStringConvertible, Sendable {
   let member: String
   let message: String
 
-  /// - Parameter complaint: what follows the field's name and "in 'config.json'".
+  /// - Parameters:
+  ///   - family: a configuration that loads.
+  ///   - field: the member that is replaced or added.
+  ///   - value: its value as it stands in the file.
+  ///   - complaint: what follows the field's name and "in 'config.json'".
   init(_ family: String, _ field: String, _ value: String, _ complaint: String) {
     self.family = family
     member = "\"\(field)\":\(value)"

@@ -34,7 +34,9 @@ import Testing
     return bytes
   }
 
-  /// Reads `bytes`; true if they loaded. Whatever loads must keep its promises.
+  /// Reads `bytes`; true if they loaded.
+  ///
+  /// Whatever loads must keep its promises.
   private func loads(_ bytes: [UInt8]) throws -> Bool {
     let file = try TemporaryFile(bytes)
     do throws(CheckpointError) {

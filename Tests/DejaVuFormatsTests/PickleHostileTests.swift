@@ -1,7 +1,9 @@
 import DejaVuFormats
 import Testing
 
-/// Pickles that nobody's training run wrote. None may run, trap, hang or take unbounded memory.
+/// Pickles that nobody's training run wrote.
+///
+/// None may run, trap, hang or take unbounded memory.
 @Suite struct PickleHostileTests {
   private static let p = Pickle.self
   private static let system = Pickle.global("os", "system")

@@ -5,8 +5,10 @@ final class ModelCopy {
   let path: String
 
   /// - Parameters:
+  ///   - folder: the original.
   ///   - without: names that are left out.
   ///   - files: contents by name; they replace the original's.
+  /// - Throws: what Foundation throws when a file cannot be made.
   init(of folder: String, without: Set<String> = [], files: [String: String] = [:]) throws {
     path = FileManager.default.temporaryDirectory.path + "/dejavu-test-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)

@@ -13,7 +13,10 @@ package final class ReferenceAnswers {
     let plan: RowPlan
   }
 
-  /// - Parameter cacheType: what the backend on trial stores keys and values in.
+  /// - Parameters:
+  ///   - model: what both backends run.
+  ///   - cacheType: what the backend on trial stores keys and values in.
+  ///   - seed: of the sequences' random tokens.
   package init(model: PackedModel, cacheType: DType, seed: UInt64 = 1) {
     self.model = model
     trial = Trial(Candidate(ReferenceBackend(model: model, cacheType: cacheType)))

@@ -48,6 +48,7 @@ package struct Tolerance: Sendable, CustomStringConvertible {
   /// Logits against the reference's, relative to the greatest.
   ///
   /// - Parameter cache: the type both store keys and values in; the two may round one differently.
+  /// - Returns: a bound for float32 products; those in bfloat16 have ``brainLogits``.
   package static func logits(cache: DType) -> Tolerance {
     switch cache {
     case .float32: Tolerance(1e-5, because: "float32 sums in every block")

@@ -59,8 +59,11 @@ package struct Perplexity {
 
   /// Runs on the calling thread.
   ///
-  /// - Parameter progress: called a few times a second.
-  /// - Throws: ``EvaluationError`` or ``BackendError``.
+  /// - Parameters:
+  ///   - text: what the model is to foretell.
+  ///   - progress: called a few times a second.
+  /// - Returns: the losses by window, and what reading them cost.
+  /// - Throws: ``EvaluationError/nothingToScore(tokens:)`` or ``BackendError``.
   package func measure(
     _ text: EvaluationText, progress: @escaping (EvaluationProgress) -> Void = { _ in }
   ) throws -> PerplexityResult {

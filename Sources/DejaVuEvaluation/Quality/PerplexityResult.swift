@@ -92,6 +92,7 @@ package struct PerplexityResult: Hashable, Sendable {
     return seconds > 0 ? Double(tokensRead) / seconds : 0
   }
 
+  /// Bytes of weights and cache that a token read, on average.
   package var bytesPerToken: Double { Double(bytesRead) / Double(max(tokensRead, 1)) }
 }
 
@@ -122,6 +123,7 @@ package struct EvaluationProgress: Hashable, Sendable {
 package enum EvaluationError: Error, Hashable, Sendable {
   /// The windows asked for do not fit the model, or have no room for a token.
   case contextOutOfRange(asked: Int, allowed: ClosedRange<Int>)
+  /// A number that counts something is below one.
   case notPositive(what: String, found: Int)
   /// The model's tokenizer has no beginning-of-text token.
   case noBOS

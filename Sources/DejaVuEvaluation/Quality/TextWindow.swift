@@ -22,8 +22,11 @@ package struct WindowPlan: Hashable, Sendable {
   package let stride: Int
   package let beginsWithBOS: Bool
 
-  /// - Parameter stride: nil lets windows touch without overlap. Windows never leave tokens out:
-  ///   a stride longer than a window's text is cut to it.
+  /// - Parameters:
+  ///   - context: tokens of a window, the beginning-of-text token included.
+  ///   - stride: nil lets windows touch without overlap. Windows never leave tokens out: a stride
+  ///     longer than a window's text is cut to it.
+  ///   - beginsWithBOS: whether each window begins with the beginning-of-text token.
   package init(context: Int, stride: Int? = nil, beginsWithBOS: Bool) {
     self.context = context
     self.beginsWithBOS = beginsWithBOS

@@ -12,6 +12,7 @@ package final class MemoryBandwidth {
   private let probe: BandwidthProbe
   private let region: UnsafeRawBufferPointer
   private let owned: AnonymousMemory?
+  /// One figure per probe, in units of 10⁹ bytes a second.
   package private(set) var gigabytesPerSecond: [Double] = []
 
   /// Chooses the memory to read: `weights`, which lie on huge pages, where they are large enough;
@@ -43,6 +44,7 @@ package final class MemoryBandwidth {
     return rate
   }
 
+  /// The median of the probes, in units of 10⁹ bytes a second.
   package var median: Double { Statistics.median(gigabytesPerSecond) }
 }
 

@@ -64,6 +64,10 @@ extension ConfigReader {
   ///   - headWidth: h; the rotating part of it must be even.
   ///   - partial: the share of a head that rotates when the file does not say.
   ///   - mayBePartial: whether the family's code reads that share at all.
+  /// - Returns: a rotation of an even, positive number of lanes, at most `headWidth`.
+  /// - Throws: ``CheckpointError/invalidField(file:field:found:expected:)`` for a value outside
+  ///   its range, ``CheckpointError/unsupported(file:reason:)`` for a scaling that is not known,
+  ///   or a partial rotation where the family has none.
   func rotary(
     headWidth: Int, partial: Double, mayBePartial: Bool
   ) throws(CheckpointError) -> Rotary {

@@ -7,7 +7,7 @@ import DejaVuJSON
 struct ConfigReader {
   let json: JSON
   let file: String
-  /// Where `json` stands inside the file, for messages: `rope_scaling.`
+  /// Where `json` stands inside the file, for messages: `rope_scaling.`, its point included.
   var prefix = ""
 
   /// The value under the first present name.

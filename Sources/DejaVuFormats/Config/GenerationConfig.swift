@@ -1,18 +1,26 @@
 import DejaVuCore
 import DejaVuJSON
 
-/// How a model's makers suggest to continue text: the fields of `generation_config.json` that
-/// this version uses. All are optional; nil means that the file says nothing.
+/// How a model's makers suggest to continue text.
+///
+/// The fields of `generation_config.json` that this version uses. All are optional; nil means that
+/// the file says nothing.
 public struct GenerationConfig: Hashable, Sendable {
+  /// The token that begins a text; below the vocabulary.
   public var bosToken: Int?
   /// Tokens that end a text; a file may name one or several.
   public var eosTokens: [Int]
+  /// Whether tokens are drawn, instead of always taking the likeliest.
   public var samples: Bool?
+  /// What logits are divided by before a draw, 0 to 100.
   public var temperature: Double?
+  /// The share of probability that the tokens to draw from hold together, 0 to 1.
   public var topP: Double?
   /// 0 means that the choice is not limited.
   public var topK: Int?
+  /// What logits of tokens seen before are divided by, 0.001 to 1000; 1 does nothing.
   public var repetitionPenalty: Double?
+  /// The greatest number of tokens that a continuation should have; at least 1.
   public var maximumNewTokens: Int?
   /// What the file says and cannot be used, such as tokens outside the vocabulary.
   public var warnings: [String]
@@ -25,8 +33,10 @@ public struct GenerationConfig: Hashable, Sendable {
 
   /// Reads the file at `path`.
   ///
-  /// - Parameter vocabulary: V; tokens at or above it can neither be fed nor produced, so they
-  ///   are dropped with a warning.
+  /// - Parameters:
+  ///   - path: a JSON file with an object at the top.
+  ///   - vocabulary: V; tokens at or above it can neither be fed nor produced, so they are dropped
+  ///     with a warning.
   /// - Throws: ``CheckpointError/invalidField(file:field:found:expected:)`` for a value outside
   ///   its range.
   public init(path: String, vocabulary: Int) throws(CheckpointError) {

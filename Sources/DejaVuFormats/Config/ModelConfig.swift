@@ -3,6 +3,7 @@ import DejaVuJSON
 
 /// What `config.json` says about a model, checked and in the engine's own words.
 public struct ModelConfig: Sendable {
+  /// Sizes within bounds, and such that they fit each other.
   public let architecture: Architecture
   /// What the file says and this version ignores.
   public let warnings: [String]

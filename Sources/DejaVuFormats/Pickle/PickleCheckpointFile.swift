@@ -9,6 +9,7 @@ public enum PickleCheckpointFile {
   /// share bytes, as tied weights do.
   ///
   /// - Parameter path: a file in PyTorch's zip format, which is the default since version 1.6.
+  /// - Returns: one entry for each tensor of the state dict, each name once.
   /// - Throws: ``CheckpointError/forbiddenPickle(file:what:)`` for anything outside the closed
   ///   lists, ``CheckpointError/unsupported(file:reason:)`` for an older format, a nested state
   ///   dict, a tensor that is not row-major or a big-endian file, and other cases of

@@ -69,6 +69,8 @@ extension PickleReader {
     }
   }
 
+  /// Makes a tensor of the arguments that PyTorch rebuilds it from.
+  ///
   /// (storage, offset, size, strides, requires_grad, hooks[, element type][, metadata])
   private mutating func rebuildTensor(
     _ function: PickleGlobal, _ arguments: [PickleValue]
@@ -104,7 +106,9 @@ extension PickleReader {
     }
   }
 
-  /// State set on a value. Module versions (`_metadata`) come this way; they are not needed.
+  /// State set on a value.
+  ///
+  /// Module versions (`_metadata`) come this way; they are not needed.
   mutating func build() throws(CheckpointError) {
     let state = try pop()
     let target = try pop()

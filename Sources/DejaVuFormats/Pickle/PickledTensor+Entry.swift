@@ -7,7 +7,9 @@ extension PickledTensor {
   /// - Parameters:
   ///   - name: the tensor's key in the state dict.
   ///   - heap: what the tensor's fields point into.
+  ///   - file: the archive.
   ///   - storageBytes: where an archive's entry of a storage's key lies in the file.
+  /// - Returns: an entry that lies within its storage, row-major.
   /// - Throws: ``CheckpointError/invalidTensor(file:name:reason:)`` for a tensor that cannot be,
   ///   ``CheckpointError/unsupported(file:reason:)`` for one that is not row-major.
   func entry(

@@ -1,8 +1,10 @@
 /// A safetensors file, mapped; its tensors are read in place.
 public struct SafetensorsFile: Sendable {
+  /// The whole file; the entries point into it.
   public let file: MappedFile
   /// In the order in which they lie in the file.
   public let entries: [TensorEntry]
+  /// Text pairs of the header's `__metadata__`; empty where there are none.
   public let metadata: [String: String]
 
   /// Maps `path` and checks its header against the file.

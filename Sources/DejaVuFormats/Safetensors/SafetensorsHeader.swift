@@ -16,12 +16,16 @@ package struct SafetensorsHeader: Sendable {
 
   /// Most bytes of header that the format allows.
   package static let maximumBytes = 100_000_000
-  /// Ours: thirty times the tensors of the largest dense models. With the bound on values that
-  /// follows from it, the worst header costs about a second and four times its own size.
+  /// Ours: thirty times the tensors of the largest dense models.
+  ///
+  /// With the bound on values that follows from it, the worst header costs about a second and four
+  /// times its own size.
   package static let maximumTensors = 1 << 16
+  /// Ours: nothing that a language model stores has more axes.
   package static let maximumRank = 8
   /// The greatest extent and offset that the format's schema allows.
   package static let maximumExtent = 1 << 48
+  /// Ours, in UTF-8.
   package static let maximumNameBytes = 1024
 
   /// In the order in which they lie in the file.

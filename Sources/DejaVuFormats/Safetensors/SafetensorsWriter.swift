@@ -1,9 +1,13 @@
 /// What a tensor of a file to be written is called and holds.
 public struct SafetensorsDeclaration: Hashable, Sendable {
+  /// Its key in the header; no two of a file are equal.
   public let name: String
+  /// The type of its elements, stored little-endian.
   public let type: StoredType
+  /// Extents, the slowest first; an empty list is a single element.
   public let shape: [Int]
 
+  /// Declares a tensor; whether it can be written, the writer says.
   public init(name: String, type: StoredType, shape: [Int]) {
     self.name = name
     self.type = type

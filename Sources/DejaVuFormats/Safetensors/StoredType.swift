@@ -49,6 +49,7 @@ public enum StoredType: String, CaseIterable, Hashable, Sendable {
     }
   }
 
+  /// The type that a file names for weights of type `dtype`.
   public init(_ dtype: DType) {
     switch dtype {
     case .float32: self = .float32
@@ -60,6 +61,7 @@ public enum StoredType: String, CaseIterable, Hashable, Sendable {
   /// Bytes of a tensor of this type, or nil when the number does not fit or is not whole.
   ///
   /// - Parameter shape: extents, any number of them; an empty list is a single element.
+  /// - Returns: nil also for a negative extent.
   public func byteCount(shape: [Int]) -> Int? {
     var count = bits
     for extent in shape {

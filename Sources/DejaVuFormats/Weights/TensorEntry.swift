@@ -5,17 +5,21 @@ public import DejaVuCore
 /// - Invariant: `offset + product(shape) · elementSize` lies within the file, whichever reader
 ///   made the entry; elements are contiguous in row-major order.
 public struct TensorEntry: Sendable {
+  /// The tensor's key in the file, such as `model.layers.0.mlp.up_proj.weight`.
   public let name: String
   /// Nil for a type that weights cannot have (integers, 8-bit floats); such tensors are listed
   /// and never read as weights.
   public let dtype: DType?
   /// The file's own word for the element type, for messages.
   public let storedType: String
+  /// Extents, the slowest first; an empty list is a single element.
   public let shape: [Int]
+  /// Where the bytes are; the entry keeps it mapped.
   public let file: MappedFile
   /// Bytes of the file that the tensor covers.
   public let range: Range<Int>
 
+  /// An entry whose invariant the reader that makes it has checked.
   public init(
     name: String, dtype: DType?, storedType: String, shape: [Int], file: MappedFile,
     range: Range<Int>
@@ -37,7 +41,9 @@ public struct TensorEntry: Sendable {
     }
   }
 
-  /// The tensor's bytes, in place. Valid only while something holds `file`: a caller whose last
-  /// use of the entry is this property must use `withBytes` instead.
+  /// The tensor's bytes, in place.
+  ///
+  /// Valid only while something holds `file`: a caller whose last use of the entry is this property
+  /// must use `withBytes` instead.
   public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: file.bytes[range]) }
 }

@@ -10,7 +10,10 @@ struct WeightPlan {
   let prefix: String
   private(set) var views: [(role: WeightRole, view: TensorView)] = []
 
-  /// - Parameter prefix: what stands before every name but the head's.
+  /// - Parameters:
+  ///   - architecture: whose weights; its sizes are within the caps of a configuration.
+  ///   - names: what its family calls them.
+  ///   - prefix: what stands before every name but the head's.
   init(_ architecture: Architecture, names: WeightNames, prefix: String) {
     self.architecture = architecture
     self.names = names
