@@ -3,6 +3,8 @@
 enum { GEMM_NR = GEMM_NV * VW, GEMM_KC = 256 };
 /// Elements that one turn of a streaming loop takes.
 enum { TURN = 4 * VW };
+/// First lines of the next row that are asked for while a row ends.
+enum { KICK_LINES = 16 };
 
 static inline void prefetch_span(const void *p, size_t bytes) {
   for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)p + i, 0, 2);

@@ -86,7 +86,9 @@ static void NAME(dot_rows)(float *y, size_t y_stride, const void *w, size_t w_st
       y[t * y_stride + r] = two[0];
       y[(t + 1) * y_stride + r] = two[1];
     }
-    if (t < tokens) y[t * y_stride + r] = NAME(dot)(row, x + t * x_stride, d, NULL, 0);
+    if (t == tokens) continue;
+    const ELEM *next = r + 1 < rows ? (const ELEM *)((const char *)row + w_stride) : row;
+    y[t * y_stride + r] = NAME(dot)(row, x + t * x_stride, d, next, KICK_LINES);
   }
 }
 
@@ -123,8 +125,11 @@ static inline void NAME(axpy)(float *acc, const ELEM *w, float a, size_t d, cons
 
 static void NAME(axpy_rows)(float *acc, const void *w, size_t w_stride, const float *a,
                             size_t rows, size_t d) {
-  for (size_t r = 0; r < rows; r++)
-    NAME(axpy)(acc, (const ELEM *)((const char *)w + r * w_stride), a[r], d, NULL, 0);
+  for (size_t r = 0; r < rows; r++) {
+    const ELEM *row = (const ELEM *)((const char *)w + r * w_stride);
+    const ELEM *next = r + 1 < rows ? (const ELEM *)((const char *)row + w_stride) : row;
+    NAME(axpy)(acc, row, a[r], d, next, KICK_LINES);
+  }
 }
 
 static inline const ELEM *NAME(bundle_row)(const dejavu_mlp_job *job, size_t entry, size_t row) {
@@ -179,14 +184,13 @@ static inline float NAME(neuron_streaming)(const dejavu_mlp_job *job, size_t ent
 /// Every row in address order, as one stream.
 static size_t NAME(mlp_streaming)(const dejavu_mlp_job *job, size_t first, size_t count,
                                   float *acc) {
-  enum { LINES = 16 };
   size_t down = job->gated ? 2 : 1, read = 0, end = first + count, d = job->d;
   for (size_t entry = first; entry < end; entry++) {
     const ELEM *row = NAME(bundle_row)(job, entry, down);
     const ELEM *next = entry + 1 < end ? NAME(bundle_row)(job, entry + 1, 0) : row;
-    float a = NAME(neuron_streaming)(job, entry, row, LINES);
+    float a = NAME(neuron_streaming)(job, entry, row, KICK_LINES);
     if (NAME(is_skipped)(job, entry, a)) continue;
-    NAME(axpy)(acc, row, a, d, next, LINES);
+    NAME(axpy)(acc, row, a, d, next, KICK_LINES);
     read++;
   }
   return read;
