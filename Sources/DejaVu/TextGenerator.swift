@@ -56,6 +56,8 @@ public struct GenerationReport: Hashable, Sendable {
   /// Bytes that decoding one token read, on average.
   public var bytesPerToken = 0.0
   /// What decoding read; the prompt does not count.
+  /// Share of the dense model's weight bytes that decoding a token read, choosers included.
+  public var weightShare = 1.0
   package var tally = Tally()
 
   /// Decoded tokens per second; the first token comes out of the prompt and does not count.
@@ -85,13 +87,14 @@ package struct TextGenerator {
   ///   a token, and what the backend throws.
   package func run(
     prompt: String, options: GenerationOptions, mode: RunMode = .dense,
+    sparsity: Sparsity? = nil,
     isCancelled: () -> Bool = { false }, onPiece: (String) -> Bool
   ) throws(BackendError) -> GenerationReport {
     let ids = promptTokens(prompt, options: options)
     let limit = model.architecture.context
     guard ids.count < limit else { throw .contextExceeded(needed: ids.count + 1, limit: limit) }
     let capacity = min(limit, ids.count + max(options.maxTokens, 1))
-    let session = try model.engine.makeSession(capacity: capacity, mode: mode)
+    let session = try model.engine.makeSession(capacity: capacity, sparsity: sparsity)
     var sampler = Sampler(options: options.sampling, vocabulary: model.architecture.vocabulary)
     for id in ids { sampler.observe(id) }
     var report = GenerationReport()
@@ -101,6 +104,8 @@ package struct TextGenerator {
     let start = clock.now
     let first = try prefill(ids, session, &sampler, isCancelled)
     report.promptTime = clock.now - start
+    // The prompt is dense: a batch of tokens uses nearly every row.
+    session.mode = mode
     session.tally = Tally()
     guard let first else {
       report.finishReason = .cancelled
@@ -110,6 +115,7 @@ package struct TextGenerator {
     try decode(from: first, session, &sampler, &writer, options, &report, isCancelled, onPiece)
     report.tally = session.tally
     report.bytesPerToken = Double(session.tally.bytes) / Double(max(session.tally.tokens, 1))
+    report.weightShare = session.tally.weightShare(of: model.loaded.model)
     report.text = writer.text
     return report
   }

@@ -31,6 +31,11 @@ struct Evaluate: ParsableCommand {
   var path = ScoringPath.prompt
   @Option(help: "Rows that are left out: none (off), or those of zero activations (exact).")
   var sparsity = EvaluationSparsity.off
+  @Option(
+    help: ArgumentHelp(
+      "Compare this plan, stored beside the model, with dense and exact: quality and speed of the "
+        + "same decode steps, 16 windows unless --windows says otherwise.", valueName: "name"))
+  var plan: String?
   @Flag(inversion: .prefixedNo, help: "Begin windows with the beginning-of-text token or without.")
   var bos: Bool?
   @Flag(help: "Keep windows within documents.")
@@ -54,6 +59,7 @@ struct Evaluate: ParsableCommand {
     let folder = try model.folder()
     let threads = threads ?? LanguageModel.defaultThreads
     let loaded = try LanguageModel(path: folder, backend: .cpu(CPUOptions(threads: threads)))
+    if let plan { return try compare(plan, text, loaded, folder, threads) }
     let options = PerplexityOptions(
       context: context, stride: stride, windows: windows, beginsWithBOS: bos,
       separatesDocuments: documents, path: path, mode: sparsity.mode)
@@ -63,6 +69,28 @@ struct Evaluate: ParsableCommand {
     let report = PerplexityReport(
       result, model: folder, loaded: loaded.loaded, threads: threads)
     try StandardOutput.write((json ? try report.json() : report.text) + "\n")
+  }
+}
+
+extension Evaluate {
+  /// Quality and speed of a plan, in one run.
+  private func compare(
+    _ name: String, _ text: EvaluationText, _ model: LanguageModel, _ folder: String, _ threads: Int
+  ) throws {
+    let choice = try SparsityChoice.plan(name, model: model, folder: folder)
+    guard let sparsity = choice.sparsity else { return }
+    let length = context ?? min(model.architecture.context, 1024)
+    let sample = CalibrationText(
+      text: text, model: model, count: windows ?? 16, length: length)
+    guard !sample.windows.isEmpty else { throw EvaluationError.nothingToScore(tokens: 0) }
+    let bar = ProgressBar("evaluating", isShown: true, unit: .steps)
+    let runs = try PlanEvaluation(engine: model.engine, sparsity: sparsity)
+      .run(windows: sample.windows) { bar.update(done: $0, of: $1) }
+    bar.finish()
+    let report = ComparisonReport(
+      runs: runs, plan: sparsity.plan, folder: folder, loaded: model.loaded, threads: threads,
+      windows: sample.windows.count)
+    try StandardOutput.write((json ? report.json.description : report.text) + "\n")
   }
 }
 

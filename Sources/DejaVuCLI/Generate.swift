@@ -64,15 +64,25 @@ struct Generate: ParsableCommand {
     let loading = ContinuousClock.now
     let model = try load(folder)
     let loaded = ContinuousClock.now
+    let choice = try Interrupt.endingAtOnce { try self.choice(of: model, in: folder) }
     let sampling = sampling.options(over: model.loaded.generation)
-    let report = try generate(text, with: model, sampling)
+    let report = try generate(text, with: model, choice, sampling)
     let afterStart = ContinuousClock.now - started
     try print(
       GenerationFigures(
         model: model, folder: folder, sampling: sampling, cpu: machine.cpu,
-        mode: machine.sparsity.mode, loadTime: loaded - loading,
+        choice: choice, loadTime: loaded - loading,
         timeToFirstToken: afterStart - report.decodeTime, report: report))
     try Interrupt.check()
+  }
+
+  private func choice(of model: LanguageModel, in folder: String) throws -> SparsityChoice {
+    switch machine.sparsity {
+    case .off: return .dense
+    case .exact: return .exact
+    case .auto: return try SparsityChoice.auto(model: model, folder: folder)
+    case .plan(let name): return try SparsityChoice.plan(name, model: model, folder: folder)
+    }
   }
 
   private func load(_ folder: String) throws -> LanguageModel {
@@ -89,7 +99,7 @@ struct Generate: ParsableCommand {
 
   /// Runs to the end, a signal or the first piece that cannot be written.
   private func generate(
-    _ text: String, with model: LanguageModel, _ sampling: SamplingOptions
+    _ text: String, with model: LanguageModel, _ choice: SparsityChoice, _ sampling: SamplingOptions
   ) throws -> GenerationReport {
     let options = GenerationOptions(
       maxTokens: maxTokens, sampling: sampling, stop: stop,
@@ -98,7 +108,7 @@ struct Generate: ParsableCommand {
     var failure: CommandError?
     let report = try Interrupt.endingAtOnce {
       try TextGenerator(model: model).run(
-        prompt: text, options: options, mode: machine.sparsity.mode,
+        prompt: text, options: options, mode: choice.mode, sparsity: choice.sparsity,
         isCancelled: { Interrupt.signalNumber != nil }
       ) { piece in
         Interrupt.endCleanly()

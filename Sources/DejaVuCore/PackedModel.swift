@@ -164,4 +164,29 @@ package final class PackedModel: Sendable {
 
   /// The type that most weights are stored in.
   package var dtype: DType { layers.first?.bundle.matrix.dtype ?? head.dtype }
+
+  /// Bytes of weights that a dense decode step reads, without the rows of the embedding tables.
+  package var decodeBytes: Int {
+    let blocks = layers.reduce(0) { sum, layer in
+      sum
+        + [layer.query, layer.key, layer.value, layer.output, layer.bundle.matrix].reduce(0) {
+          $0 + $1.rows * $1.rowBytes
+        }
+    }
+    let rest = [projectIn, projectOut, head].compactMap { $0 }
+    return blocks + rest.reduce(0) { $0 + $1.rows * $1.rowBytes }
+  }
+}
+
+extension Tally {
+  /// Weight and chooser bytes per token, over those of a dense step.
+  package func weightShare(of model: PackedModel) -> Double {
+    guard tokens > 0, model.decodeBytes > 0 else { return 1 }
+    return Double(attentionWeights + mlpWeights + headWeights + chooser) / Double(tokens)
+      / Double(model.decodeBytes)
+  }
+
+  /// Share of neurons, and of head groups, that were computed.
+  package var neuronDensity: Double { Double(neuronRows) / Double(max(neuronRowsOfAll, 1)) }
+  package var headDensity: Double { Double(headRows) / Double(max(headRowsOfAll, 1)) }
 }

@@ -18,8 +18,9 @@ struct MachineOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       off reads every weight; exact skips the down rows of neurons that are zero, which changes \
-      no result (default: off).
-      """, valueName: "off|exact"),
+      no result; auto takes the model's plan where one lies beside it and it is faster, else exact \
+      or off; or the name of a plan (default: off).
+      """, valueName: "off|exact|auto|plan"),
     transform: SparsityMode.read)
   var sparsity: SparsityMode = .off
 
@@ -42,25 +43,26 @@ struct MachineOptions: ParsableArguments {
 }
 
 /// Which rows a step reads; `--sparsity` says it in the words of the command line.
-enum SparsityMode: String, CaseIterable {
-  case off, exact
-
-  var mode: RunMode {
-    switch self {
-    case .off: .dense
-    case .exact: .exact
-    }
-  }
+enum SparsityMode: Equatable {
+  case off, exact, auto
+  /// A plan stored beside the model.
+  case plan(String)
 
   @Sendable
   static func read(_ text: String) throws -> SparsityMode {
-    if let mode = SparsityMode(rawValue: text) { return mode }
-    guard Double(text) == nil else {
-      throw ValidationError(
-        "it is a mode, off or exact, not a number; a share of the neurons is asked for with "
-          + "--density, which comes with predictors")
+    switch text {
+    case "off": return .off
+    case "exact": return .exact
+    case "auto": return .auto
+    case "": throw ValidationError("it must be off, exact, auto or the name of a plan")
+    default:
+      guard Double(text) == nil else {
+        throw ValidationError(
+          "it is off, exact, auto or the name of a plan, not a number; 'dejavu calibrate' makes a "
+            + "plan for a share of rows or a greatest loss")
+      }
+      return .plan(text)
     }
-    throw ValidationError("it must be off or exact")
   }
 }
 

@@ -8,7 +8,7 @@ struct GenerationFigures {
   let folder: String
   let sampling: SamplingOptions
   let cpu: CPUOptions
-  let mode: RunMode
+  let choice: SparsityChoice
   let loadTime: Duration
   /// From the start of the command, loading included.
   let timeToFirstToken: Duration
@@ -23,6 +23,16 @@ struct GenerationFigures {
       parts.append("\(Quantity.decimals(report.tokensPerSecond, 1)) tokens/s")
     }
     if report.bytesPerToken > 0 { parts.append("\(Quantity.bytes(report.bytesPerToken)) a token") }
+    if choice.mode != .dense {
+      parts.append("\(Quantity.decimals(100 * report.weightShare, 1)) % of the weights read")
+    }
+    if choice.mode == .sparse {
+      parts.append(
+        "plan '\(choice.sparsity?.plan.name ?? "")': "
+          + "\(Quantity.decimals(100 * report.tally.neuronDensity, 1)) % of neurons, "
+          + "\(Quantity.decimals(100 * report.tally.headDensity, 1)) % of heads")
+    }
+    if let reason = choice.reason { parts.append("\(choice.mode.rawValue): \(reason)") }
     parts.append(
       "first token after \(Quantity.decimals(Quantity.seconds(timeToFirstToken), 2)) s "
         + "(\(Quantity.decimals(Quantity.seconds(loadTime), 2)) s of it loading)")
@@ -48,7 +58,11 @@ struct GenerationFigures {
       "model": .text(folder),
       "fingerprint": .text(model.loaded.fingerprint),
       "synthetic": .bool(model.loaded.isSynthetic),
-      "mode": .text(mode.rawValue),
+      "plan": choice.sparsity.map { .text($0.plan.name) } ?? .null,
+      "mlp_density": .real(report.tally.neuronDensity),
+      "head_density": .real(report.tally.headDensity),
+      "byte_share": .real(report.weightShare),
+      "mode": .text(choice.mode.rawValue),
       "threads": .whole(cpu.threads),
       "instruction_set": .text(cpu.instructionSet.rawValue),
       "temperature": .real(sampling.temperature),

@@ -10,7 +10,11 @@ package struct CalibrationText: Sendable {
   ///   - count: windows wanted; fewer come out of a short text.
   ///   - length: tokens of a window, a first token included.
   package init(bytes: [UInt8], model: LanguageModel, count: Int, length: Int) {
-    let text = EvaluationText(bytes)
+    self.init(text: EvaluationText(bytes), model: model, count: count, length: length)
+  }
+
+  /// The same of a text that is cut into documents already.
+  package init(text: EvaluationText, model: LanguageModel, count: Int, length: Int) {
     let tokens = text.tokens(model.tokenizer, separatesDocuments: false).flatMap { $0 }
     let first = model.tokenizer.bosToken ?? 0
     let body = length - 1

@@ -3,6 +3,16 @@ import DejaVuCPU
 import DejaVuCore
 package import DejaVuModels
 
+/// How far a calibration has come.
+package enum CalibrationStep: Sendable {
+  /// The dense run is measured.
+  case dense(loss: Double, windows: Int)
+  /// A layer's choosers are measured.
+  case layer(Int, of: Int, bits: Int)
+  /// A whole plan is measured.
+  case plan(round: Int, mlpByteShare: Double, lossIncrease: Double, divergence: Double)
+}
+
 /// Finds a plan for a target loss: thresholds per layer, from measured damage per saved byte.
 ///
 /// 1. Curves: on calibration text, each chooser's scores against the true contributions.
@@ -29,10 +39,10 @@ package final class Calibrator {
   private let engine: Engine
   private let backend: CPUBackend
   private let options: Options
-  private let report: (String) -> Void
+  private let report: (CalibrationStep) -> Void
   private var shadows: [ChooserSite: ChooserWeights] = [:]
 
-  package init?(model: LanguageModel, options: Options, report: @escaping (String) -> Void) {
+  package init?(model: LanguageModel, options: Options, report: @escaping (CalibrationStep) -> Void) {
     guard let backend = model.engine.cpu else { return nil }
     self.model = model
     engine = model.engine
@@ -53,7 +63,7 @@ package final class Calibrator {
     }
     let probe = try SparseProbe(
       engine: engine, windows: text.windows, divergenceWindows: options.layerWindows)
-    report("dense loss \(probe.denseLoss) on \(text.windows.count) windows")
+    report(.dense(loss: probe.denseLoss, windows: text.windows.count))
     var candidates: [[NeuronCandidate]] = Array(repeating: [], count: layers)
     for bits in options.bits {
       let curves = try curves(bits: bits, text: text)
@@ -110,13 +120,11 @@ package final class Calibrator {
     let measured = [0.99, 0.95, 0.88]
     var points: [(miss: Double, divergence: Double)] = []
     for mass in measured {
-      let plan = plan(["\(layer)": policy(bits, curve.threshold(covering: mass))])
+      let plan = plan(layer: layer, policy(bits, curve.threshold(covering: mass)))
       let damage = try probe.damage(of: plan, windowCount: options.layerWindows)
       points.append((1 - mass, max(damage.divergence, 1e-7)))
     }
-    report(
-      "layer \(layer), \(bits) bits: divergence "
-        + points.map { "\($0.miss): \($0.divergence)" }.joined(separator: ", "))
+    report(.layer(layer, of: layers, bits: bits))
     return masses.map { mass in
       let threshold = curve.threshold(covering: mass)
       return NeuronCandidate(
@@ -159,12 +167,17 @@ package final class Calibrator {
 
   // Search ------------------------------------------------------------------------------------------
 
-  private func plan(_ policies: [String: RowPolicy]) -> Sparsity {
+  /// All heads, and in every layer the down rows that are not zero.
+  private var emptyPlan: SparsityPlan {
     var plan = SparsityPlan.uniform(options.name, layers: layers)
     plan.weightFormat = engine.model.dtype.rawValue
-    for layer in 0..<layers {
-      if let policy = policies["\(layer)"] { plan.layers[layer].neurons = policy }
-    }
+    return plan
+  }
+
+  /// The empty plan but for one layer.
+  private func plan(layer: Int, _ policy: RowPolicy) -> Sparsity {
+    var plan = emptyPlan
+    plan.layers[layer].neurons = policy
     return Sparsity(plan: plan, choosers: shadows)
   }
 
@@ -176,19 +189,27 @@ package final class Calibrator {
     var best: (Sparsity, Damage)?
     for round in 0..<6 {
       let chosen = CandidateSearch.choose(candidates, budget: budget)
-      var policies: [String: RowPolicy] = [:]
-      for (layer, candidate) in chosen.enumerated() { policies["\(layer)"] = candidate.policy }
-      let sparsity = plan(policies)
-      let damage = try probe.damage(of: sparsity)
       let share = chosen.reduce(0) { $0 + $1.byteShare } / Double(layers)
+      var plan = emptyPlan
+      for (layer, candidate) in chosen.enumerated() {
+        plan.layers[layer].neurons = candidate.policy
+        plan.layers[layer].measured = candidate.measured
+      }
+      let damage = try probe.damage(of: Sparsity(plan: plan, choosers: shadows))
+      plan.measured = [
+        "perplexity_increase": damage.perplexityIncrease, "divergence": damage.divergence,
+        "mlp_byte_share": share, "tokens": Double(damage.tokens),
+      ]
+      let sparsity = Sparsity(plan: plan, choosers: shadows)
       report(
-        "round \(round): MLP bytes \(share), loss +\(damage.lossIncrease), divergence "
-          + "\(damage.divergence), budget \(budget)")
+        .plan(
+          round: round, mlpByteShare: share, lossIncrease: damage.lossIncrease,
+          divergence: damage.divergence))
       if damage.lossIncrease <= target * 0.95 { best = (sparsity, damage) }
       budget *= min(max(0.93 * target / max(damage.lossIncrease, 1e-6), 0.5), 2)
     }
     if let best { return best }
-    let fallback = plan([:])
+    let fallback = Sparsity(plan: emptyPlan, choosers: shadows)
     return (fallback, try probe.damage(of: fallback))
   }
 }

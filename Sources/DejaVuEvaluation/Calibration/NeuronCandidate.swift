@@ -11,6 +11,14 @@ package struct NeuronCandidate: Sendable {
   package let density: Double
   package let recall: Double
   package let precision: Double
+
+  /// What a plan keeps of it.
+  var measured: [String: Double] {
+    [
+      "byte_share": byteShare, "divergence": divergence, "covered_mass": mass,
+      "density": density, "recall": recall, "precision": precision,
+    ]
+  }
 }
 
 /// Finds, among each layer's candidates, those with the least bytes for a total divergence.

@@ -144,4 +144,4 @@ private struct ProgressReporter {
 }
 
 /// e to the power of `x`.
-func exponential(_ x: Double) -> Double { exp(x) }
+package func exponential(_ x: Double) -> Double { exp(x) }

@@ -24,10 +24,6 @@ package struct ComparedRun: Sendable {
   package var medianMilliseconds: Double { Statistics.median(milliseconds) }
   package var p95Milliseconds: Double { Statistics.percentile(milliseconds, 0.95) }
   package var bytesPerToken: Double { Double(tally.bytes) / Double(max(tally.tokens, 1)) }
-  package var neuronDensity: Double {
-    Double(tally.neuronRows) / Double(max(tally.neuronRowsOfAll, 1))
-  }
-  package var headDensity: Double { Double(tally.headRows) / Double(max(tally.headRowsOfAll, 1)) }
   /// Bytes of MLP weights and choosers per token.
   package var mlpBytesPerToken: Double {
     Double(tally.mlpWeights + tally.chooser) / Double(max(tally.tokens, 1))
