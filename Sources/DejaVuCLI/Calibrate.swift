@@ -35,9 +35,9 @@ struct Calibrate: ParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Windows of 512 tokens to measure on (2 to 4096; default: 24).", valueName: "count"),
+    help: ArgumentHelp("Windows of 512 tokens to measure on (2 to 4096; default: 16).", valueName: "count"),
     transform: Numbers.whole(2...4096))
-  var windows = 24
+  var windows = 16
 
   @Option(help: ArgumentHelp("File to store the plan in.", valueName: "path"))
   var out: String?
@@ -82,9 +82,9 @@ struct Calibrate: ParsableCommand {
     case .dense: break
     case .layer(let layer, let count, let width):
       let pass = width == 4 ? 0 : 1
-      bar.update(done: pass * count + layer + 1, of: layers * bits + 6)
+      bar.update(done: pass * count + layer + 1, of: layers * bits + 5)
     case .plan(let round, let share, let increase, _):
-      bar.update(done: layers * bits + round + 1, of: layers * bits + 6)
+      bar.update(done: layers * bits + round + 1, of: layers * bits + 5)
       guard !output.quiet else { return }
       let (bytes, loss) = (Quantity.decimals(100 * share, 1), Quantity.decimals(100 * increase, 2))
       Terminal.error.writeLine("plan \(round + 1): \(bytes) % of the MLP's bytes, loss +\(loss) %")

@@ -24,12 +24,12 @@ package final class Calibrator {
     /// Relative increase of perplexity that the plan may cost.
     package var perplexityIncrease = 0.01
     /// Bits of the shadows that compete.
-    package var bits = [4, 2]
+    package var bits = [4]
     /// Windows and tokens of a window that whole plans are measured on.
-    package var windows = 24
+    package var windows = 16
     package var length = 512
     /// Windows that single layers are measured on.
-    package var layerWindows = 4
+    package var layerWindows = 2
     package var name = "1%"
 
     package init() {}
@@ -97,7 +97,7 @@ package final class Calibrator {
         contributions.withUnsafeBufferPointer { values in
           curves[layer].add(
             scores: backend.lastScores(token: t, rows: values.count), contributions: values,
-            samplesAll: t % 16 == 1)
+            samplesAll: true)
         }
       }
     }
@@ -117,7 +117,7 @@ package final class Calibrator {
     _ layer: Int, _ bits: Int, _ curve: MassCurve, _ probe: SparseProbe
   ) throws(BackendError) -> [NeuronCandidate] {
     let masses = [0.998, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.93, 0.91, 0.88, 0.85, 0.8]
-    let measured = [0.99, 0.95, 0.88]
+    let measured = [0.985, 0.9]
     var points: [(miss: Double, divergence: Double)] = []
     for mass in measured {
       let plan = plan(layer: layer, policy(bits, curve.threshold(covering: mass)))
@@ -187,7 +187,7 @@ package final class Calibrator {
     let target = logarithm(1 + options.perplexityIncrease)
     var budget = target
     var best: (Sparsity, Damage)?
-    for round in 0..<6 {
+    for round in 0..<5 {
       let chosen = CandidateSearch.choose(candidates, budget: budget)
       let share = chosen.reduce(0) { $0 + $1.byteShare } / Double(layers)
       var plan = emptyPlan
