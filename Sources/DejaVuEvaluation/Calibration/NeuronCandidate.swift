@@ -36,6 +36,11 @@ package enum CandidateSearch {
       let total = choose(layers, price: price).reduce(0) { $0 + $1.divergence }
       if total > budget { low = price } else { high = price }
     }
-    return choose(layers, price: high)
+    let chosen = choose(layers, price: high)
+    guard chosen.reduce(0, { $0 + $1.divergence }) > budget else { return chosen }
+    // No price was high enough: the least damage there is.
+    return layers.compactMap { candidates in
+      candidates.min { ($0.divergence, $0.byteShare) < ($1.divergence, $1.byteShare) }
+    }
   }
 }
