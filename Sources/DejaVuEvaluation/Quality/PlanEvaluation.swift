@@ -59,7 +59,13 @@ package struct PlanEvaluation {
     self.sparsity = sparsity
   }
 
-  /// - Parameter windows: tokens of each window, a first token included.
+  /// Decodes every window in every mode.
+  ///
+  /// - Parameters:
+  ///   - windows: tokens of each window, a first token included.
+  ///   - progress: called with the tokens done and their total, now and then.
+  /// - Returns: the dense, the exact and the sparse run.
+  /// - Throws: ``BackendError``.
   package func run(
     windows: [[TokenID]], progress: (Int, Int) -> Void
   ) throws(BackendError) -> [ComparedRun] {
