@@ -11,6 +11,19 @@ package struct NeuronCandidate: Sendable {
   package let density: Double
   package let recall: Double
   package let precision: Double
+
+  package init(
+    policy: RowPolicy, byteShare: Double, divergence: Double, mass: Double, density: Double,
+    recall: Double, precision: Double
+  ) {
+    self.policy = policy
+    self.byteShare = byteShare
+    self.divergence = divergence
+    self.mass = mass
+    self.density = density
+    self.recall = recall
+    self.precision = precision
+  }
 }
 
 /// Finds, among each layer's candidates, those with the least bytes for a total divergence.

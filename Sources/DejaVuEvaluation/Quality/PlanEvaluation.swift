@@ -13,6 +13,8 @@ package struct ComparedRun: Sendable {
   /// Greedy choices equal to the dense run's.
   package var agreements = 0
 
+  package init(mode: RunMode) { self.mode = mode }
+
   package var tokens: Int { losses.reduce(0) { $0 + $1.count } }
   package var meanLoss: Double {
     losses.joined().reduce(0, +) / Double(max(tokens, 1))
