@@ -37,6 +37,8 @@ static void quantize_vector(const dejavu_choose_job *job, size_t token) {
     float magnitude = fabsf(x[i]);
     greatest = magnitude > greatest ? magnitude : greatest;
   }
+  // The reciprocal of anything smaller is infinite.
+  if (!(greatest > 1e-36f)) greatest = 0;
   float scale = greatest > 0 ? 127 / greatest : 0;
   for (size_t g = 0; g < d / DEJAVU_GROUP; g++) {
     int32_t sum = 0;
@@ -150,18 +152,20 @@ static float float_of(uint16_t bits) {
 
 static int32_t code_of(float value, float scale, float middle, int32_t levels) {
   if (scale == 0) return levels / 2;
-  int32_t code = (int32_t)floorf(value / scale + middle + 0.5f);
-  return code < 0 ? 0 : code >= levels ? levels - 1 : code;
+  float code = floorf(value / scale + middle + 0.5f);
+  return code < 0 ? 0 : code >= (float)levels ? levels - 1 : (int32_t)code;
 }
 
 /// The half-precision scale of one group with the least squared error.
 static uint16_t scale_of(const float *values, float middle, int32_t levels) {
+  const float greatest_half = 65504;
   float greatest = 0, least = INFINITY;
-  uint16_t best = 0;
   for (size_t i = 0; i < DEJAVU_GROUP; i++)
     greatest = fabsf(values[i]) > greatest ? fabsf(values[i]) : greatest;
+  float whole = fminf(greatest / middle, greatest_half);
+  uint16_t best = half_of(whole);
   for (int step = 0; step < 12; step++) {
-    uint16_t bits = half_of(greatest / middle * (1 - 0.05f * (float)step));
+    uint16_t bits = half_of(whole * (1 - 0.05f * (float)step));
     float scale = float_of(bits), error = 0;
     for (size_t i = 0; i < DEJAVU_GROUP; i++) {
       float rounded_value = ((float)code_of(values[i], scale, middle, levels) - middle) * scale;

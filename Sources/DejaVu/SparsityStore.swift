@@ -42,8 +42,10 @@ package struct SparsityStore {
           let site = ChooserSite(layer: layer, axis: axis, kind: .shadow(bits: bits))
           choosers[site] = maker.shadow(layer: layer, bits: bits)
         case .lowRank(let placement, _):
+          let rowAxis: RowAxis = axis == .heads ? .heads : .neurons
+          // Layer 0 has nothing before it: its predictor is stored for the nearest placement.
           let wanted = PredictorSite(
-            axis: axis == .heads ? .heads : .neurons, layer: layer, placement: placement)
+            axis: rowAxis, layer: layer, placement: rowAxis.placement(placement, at: layer))
           guard let weights = predictors[wanted] else {
             throw .damaged(
               path: path,

@@ -8,8 +8,8 @@ extension CPUBackend {
 
   package func assign(_ indices: [Int32], to rows: CPURows) {
     for t in batch.tokens.indices {
-      rows.list(of: t).update(from: indices, count: indices.count)
       rows.setCount(indices.count, of: t)
+      rows.list(of: t).update(from: indices, count: indices.count)
     }
   }
 
@@ -17,6 +17,8 @@ extension CPUBackend {
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: CPUBuffer,
     into rows: CPURows
   ) {
+    precondition(
+      weights.rows == rows.universe, "\(weights.rows) scores for \(rows.universe) rows")
     let tokens = batch.tokens.count
     let choice = scratch.choice(for: weights, tokens: tokens)
     for t in 0..<tokens {

@@ -17,7 +17,8 @@ package struct ShadowMaker {
     let columns = (matrix.columns + 63) / 64 * 64
     let bytes = GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
     let storage = GroupwiseStorage(byteCount: bytes * matrix.rows)
-    nonisolated(unsafe) let (target, widen) = (storage.base, backend.kernels.rows(matrix.dtype).widen)
+    nonisolated(unsafe) let target = storage.base
+    let widen = backend.kernels.rows(matrix.dtype).widen
     let piece = 64
     backend.team.run(chunks: (matrix.rows + piece - 1) / piece) { chunk in
       withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { row in

@@ -121,8 +121,12 @@ package protocol Backend: AnyObject {
   func makeBuffer(width: Int) -> Buffer
   /// A cache with room for `capacity` positions.
   ///
-  /// - Parameter window: positions whose inputs are kept for groups that were skipped; 0 computes
-  ///   keys and values of every group at once.
+  /// - Parameters:
+  ///   - capacity: the greatest number of positions that it will hold.
+  ///   - window: positions whose inputs are kept for groups that were skipped; 0 computes keys and
+  ///     values of every group at once.
+  /// - Returns: an empty cache.
+  /// - Throws: ``BackendError`` where there is no memory for it.
   func makeCache(capacity: Int, window: Int) throws(BackendError) -> Cache
 
   /// Room for one list of rows per token, out of `universe` rows.
@@ -130,8 +134,11 @@ package protocol Backend: AnyObject {
   /// Fills in the lists of rows of `weights` whose scores meet `rule`, for each token of the batch.
   ///
   /// - Parameters:
+  ///   - weights: what scores the rows, as many as `rows` has room for.
+  ///   - rule: which scores are chosen.
   ///   - layer: whose MLP norm a shadow reads through.
   ///   - x: the raw stream, before any norm.
+  ///   - rows: one ascending list per token, replaced.
   func choose(
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: Buffer,
     into rows: Rows)

@@ -86,6 +86,7 @@ package struct ChooserWeights: Sendable {
 /// How a chooser's scores become a set.
 public enum ChoiceRule: Hashable, Sendable {
   case threshold(Float)
-  /// This many highest scores.
+  /// This many highest scores; fewer where several tie for the last place, since a row is chosen
+  /// only when its score is above the highest one left out.
   case highest(Int)
 }

@@ -66,7 +66,11 @@ package struct PlanReader {
   private let architecture: Architecture
   private let path: String
 
-  /// - Parameter path: the file that the text came from, for messages.
+  /// A reader for one model.
+  ///
+  /// - Parameters:
+  ///   - architecture: of the model that is to follow the plans.
+  ///   - path: the file that the text came from, for messages.
   package init(architecture: Architecture, path: String) {
     self.architecture = architecture
     self.path = path
@@ -105,8 +109,7 @@ package struct PlanReader {
         throw damaged("a layer of plan '\(name)' lacks heads or neurons")
       }
       var layer = LayerPlan(
-        heads: try policy(heads, rows: architecture.kvHeads, name),
-        neurons: try policy(neurons, rows: architecture.neurons, name))
+        heads: try policy(heads, .heads, name), neurons: try policy(neurons, .neurons, name))
       layer.measured = figures(element["measured"])
       layers.append(layer)
     }
@@ -124,46 +127,68 @@ package struct PlanReader {
   }
 
   private func policy(
-    _ value: JSON, rows: Int, _ plan: String
+    _ value: JSON, _ axis: RowAxis, _ plan: String
   ) throws(PredictorError) -> RowPolicy {
+    let rows = axis.rows(architecture)
     switch value["kind"]?.text {
     case "all": return .all
     case "nonzero": return .nonzero
-    case "oracle": return .oracle(try number(value, "threshold", plan))
+    case "oracle": return .oracle(Float(try number(value, "threshold", plan)))
     case "shadow":
       guard let bits = value["bits"]?.integer, [2, 4, 8].contains(bits) else {
         throw damaged("a shadow of plan '\(plan)' has neither 2, 4 nor 8 bits")
       }
-      return .shadow(bits: bits, try placement(value, plan), try rule(value, rows, plan))
-    case "low-rank": return .lowRank(try placement(value, plan), try rule(value, rows, plan))
+      // A shadow scores neurons; heads have none.
+      guard axis == .neurons else { throw damaged("plan '\(plan)' has a shadow for heads") }
+      return .shadow(bits: bits, try placement(value, axis, plan), try rule(value, rows, plan))
+    case "low-rank":
+      return .lowRank(try placement(value, axis, plan), try rule(value, rows, plan))
     case "fixed": return .fixed(try list(value, rows, plan))
     case "random":
-      let density = Double(try number(value, "density", plan))
-      guard density > 0, density <= 1, let seed = value["seed"]?.integer, seed >= 0 else {
+      let density = try number(value, "density", plan)
+      guard density > 0, density <= 1, let seed = seed(value["seed"]) else {
         throw damaged("random rows of plan '\(plan)' need a density in (0, 1] and a seed")
       }
-      return .random(density: density, seed: UInt64(seed))
+      return .random(density: density, seed: seed)
     default:
       throw damaged("plan '\(plan)' has rows of kind '\(value["kind"]?.text ?? "nothing")'")
     }
   }
 
-  private func number(_ value: JSON, _ name: String, _ plan: String) throws(PredictorError) -> Float {
+  private func number(
+    _ value: JSON, _ name: String, _ plan: String
+  ) throws(PredictorError) -> Double {
     guard let found = value[name]?.double, abs(found) < 1e30 else {
       throw damaged("'\(name)' in plan '\(plan)' is not a finite number")
     }
-    return Float(found)
+    return found
   }
 
-  private func placement(_ value: JSON, _ plan: String) throws(PredictorError) -> Placement {
+  /// All 64 bits of a seed, of which an Int holds only half the values.
+  private func seed(_ value: JSON?) -> UInt64? {
+    guard case .number(let number) = value else { return nil }
+    return UInt64(number.spelling)
+  }
+
+  private func placement(
+    _ value: JSON, _ axis: RowAxis, _ plan: String
+  ) throws(PredictorError) -> Placement {
     guard let placement = value["placement"]?.text.flatMap(Placement.init) else {
       throw damaged("a placement in plan '\(plan)' is unknown")
+    }
+    // Heads run before the stream behind them is there.
+    guard axis == .neurons || placement != .afterAttention else {
+      throw damaged("plan '\(plan)' chooses heads from the stream behind their attention")
     }
     return placement
   }
 
-  private func rule(_ value: JSON, _ rows: Int, _ plan: String) throws(PredictorError) -> ChoiceRule {
-    guard let count = value["count"] else { return .threshold(try number(value, "threshold", plan)) }
+  private func rule(
+    _ value: JSON, _ rows: Int, _ plan: String
+  ) throws(PredictorError) -> ChoiceRule {
+    guard let count = value["count"] else {
+      return .threshold(Float(try number(value, "threshold", plan)))
+    }
     guard let count = count.integer, (1...rows).contains(count) else {
       throw damaged("a count in plan '\(plan)' is not from 1 to \(rows)")
     }

@@ -61,7 +61,8 @@ package final class PlannedRows<B: Backend>: Selector {
     if layer == 0 { step &+= 1 }
     let first: Set<Placement> = layer == 0 ? [.same, .blockAhead, .layerAhead] : [.same]
     choose(.heads, layer, when: first, seeing: x)
-    choose(.neurons, layer, when: layer == 0 ? [.blockAhead, .layerAhead] : [.blockAhead], seeing: x)
+    let ahead: Set<Placement> = layer == 0 ? [.blockAhead, .layerAhead] : [.blockAhead]
+    choose(.neurons, layer, when: ahead, seeing: x)
     if layer + 1 < sparsity.plan.layers.count {
       choose(.heads, layer + 1, when: [.layerAhead], seeing: x)
       choose(.neurons, layer + 1, when: [.layerAhead], seeing: x)
@@ -93,8 +94,8 @@ package final class PlannedRows<B: Backend>: Selector {
     _ axis: ChooserSite.Axis, _ layer: Int, when placements: Set<Placement>, seeing x: B.Buffer
   ) {
     let plan = sparsity.plan.layers[layer]
-    let (policy, rows) = axis == .heads ? (plan.heads, heads[layer]) : (plan.neurons, neurons[layer])
-    guard let rows else { return }
+    let policy = axis == .heads ? plan.heads : plan.neurons
+    guard let rows = axis == .heads ? heads[layer] : neurons[layer] else { return }
     switch policy {
     case .all, .nonzero, .oracle: return
     case .shadow(let bits, let placement, let rule) where placements.contains(placement):

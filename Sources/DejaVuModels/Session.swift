@@ -128,6 +128,7 @@ package final class DecoderSession<B: Backend>: Session {
   package func truncate(to count: Int) { cache.truncate(to: count) }
 
   package func fork(capacity: Int) throws(BackendError) -> any Session {
-    DecoderSession(decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode, planned: planned)
+    DecoderSession(
+      decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode, planned: planned)
   }
 }

@@ -2,15 +2,18 @@ public import DejaVuCore
 
 /// What every layer computes: data, found by calibration for a target and stored by name.
 public struct SparsityPlan: Hashable, Sendable {
+  /// What the plan is called in its file and by the user.
   public var name: String
   /// Type of the weights that it was calibrated for; another format deserves a plan of its own.
   public var weightFormat: String
   /// Positions whose attention inputs are kept for skipped heads.
   public var window: Int
+  /// One for each layer of the model.
   public var layers: [LayerPlan]
   /// What calibration measured: perplexity increase, share of bytes and so on, by name.
   public var measured: [String: Double]
 
+  /// A plan of these parts.
   public init(
     name: String, weightFormat: String, window: Int = 16, layers: [LayerPlan],
     measured: [String: Double] = [:]
@@ -37,11 +40,14 @@ public struct SparsityPlan: Hashable, Sendable {
 
 /// Who chooses the rows of one layer.
 public struct LayerPlan: Hashable, Sendable {
+  /// Who chooses S_A, groups of heads.
   public var heads: RowPolicy
+  /// Who chooses S_M.
   public var neurons: RowPolicy
   /// What calibration measured of this layer's choice: density, recall, precision and so on.
   public var measured: [String: Double] = [:]
 
+  /// A layer of which nothing was measured.
   public init(heads: RowPolicy, neurons: RowPolicy) {
     self.heads = heads
     self.neurons = neurons
@@ -62,7 +68,7 @@ public enum RowPolicy: Hashable, Sendable {
   case lowRank(Placement, ChoiceRule)
   /// The same rows for every token.
   case fixed([Int32])
-  /// Seeded random rows, another set for every token: the control.
+  /// Seeded random rows, another set for every step: the control.
   case random(density: Double, seed: UInt64)
 
   /// Whether the policy hands a list of rows to the block.

@@ -16,6 +16,8 @@ extension ReferenceBackend {
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: ReferenceBuffer,
     into rows: ReferenceRows
   ) {
+    precondition(
+      weights.rows == rows.universe, "\(weights.rows) scores for \(rows.universe) rows")
     for t in batch.tokens.indices {
       let scores = chooserScores(weights, layer: layer, x[t])
       rows.assign(ActiveSet<Neurons>(rule.rows(of: scores), of: rows.universe), to: t)
@@ -54,8 +56,9 @@ extension ChoiceRule {
     case .threshold(let threshold):
       return scores.indices.filter { scores[$0] > threshold }.map { Int32($0) }
     case .highest(let count):
+      let count = max(count, 1)
       guard count < scores.count else { return Array(0..<Int32(scores.count)) }
-      let least = scores.sorted(by: >)[max(count, 1)]
+      let least = scores.sorted(by: >)[count]
       return scores.indices.filter { scores[$0] > least }.map { Int32($0) }
     }
   }
@@ -76,7 +79,8 @@ extension GroupwiseMatrix {
   /// y[r] = w[r] · x̂, where x̂ is x rounded to 8 bits; lanes past x count as 0.
   func times(rounded x: [Float]) -> [Float] {
     let greatest = x.reduce(0) { max($0, abs($1)) }
-    guard greatest > 0 else { return Array(repeating: 0, count: rows) }
+    // The reciprocal of anything smaller is infinite.
+    guard greatest > 1e-36 else { return Array(repeating: 0, count: rows) }
     let quantized = x.map { ($0 * (127 / greatest)).rounded(.toNearestOrEven) }
     return (0..<rows).map { row in
       var sum = 0.0

@@ -24,7 +24,9 @@ extension ReferenceBackend {
         model.layers[layer].bundle.down.accumulate(row: neuron, times: Double(a), into: &sum)
       }
       out[t] = sum.map { Float($0) }
-      if case .above = neurons { tally.neuronRows += read } else { tally.neuronRows += chosen.count }
+      var counted = chosen.count
+      if case .above = neurons { counted = read }
+      tally.neuronRows += counted
     }
     tally.neuronRowsOfAll += batch.tokens.count * architecture.neurons
   }

@@ -7,6 +7,7 @@ package struct CalibrationText: Sendable {
 
   /// - Parameters:
   ///   - bytes: text with documents separated by lines of `<|endoftext|>`.
+  ///   - model: whose tokenizer cuts the text.
   ///   - count: windows wanted; fewer come out of a short text.
   ///   - length: tokens of a window, a first token included.
   package init(bytes: [UInt8], model: LanguageModel, count: Int, length: Int) {

@@ -88,12 +88,11 @@ package final class Calibrator {
     let open = SparsityPlan.uniform(
       "open", layers: layers, neurons: .shadow(bits: bits, .afterAttention, .threshold(-.infinity)))
     var contributions = [Float](repeating: 0, count: architecture.neurons)
-    var token = 0
+    var tokens = 0
     backend.promptObserver = { [backend] layer, activations in
       let norms = backend.downNorms(layer: layer)
-      for t in stride(from: 1, to: 256, by: 4) {
+      for t in stride(from: 1, to: tokens, by: 4) {
         for i in contributions.indices { contributions[i] = abs(activations.row(t)[i]) * norms[i] }
-        token += 1
         contributions.withUnsafeBufferPointer { values in
           curves[layer].add(
             scores: backend.lastScores(token: t, rows: values.count), contributions: values,
@@ -104,8 +103,10 @@ package final class Calibrator {
     defer { backend.promptObserver = nil }
     let sparsity = Sparsity(plan: open, choosers: shadows)
     for window in text.windows.prefix(8) {
-      let session = try engine.makeSession(capacity: 256, mode: .sparse, sparsity: sparsity)
-      try session.run(window.prefix(256), wanted: .none) { _, _ in }
+      // One batch, so that the observer's tokens are all there are.
+      tokens = min(256, window.count, backend.batchCapacity)
+      let session = try engine.makeSession(capacity: tokens, mode: .sparse, sparsity: sparsity)
+      try session.run(window.prefix(tokens), wanted: .none) { _, _ in }
     }
     for layer in 0..<layers { curves[layer].sort() }
     return curves
@@ -157,7 +158,9 @@ package final class Calibrator {
   }
 
   /// Log-log interpolation of measured divergences.
-  static func interpolate(_ points: [(miss: Double, divergence: Double)], at miss: Double) -> Double {
+  static func interpolate(
+    _ points: [(miss: Double, divergence: Double)], at miss: Double
+  ) -> Double {
     let upper = points.firstIndex { $0.miss >= miss } ?? points.count - 1
     let index = min(max(upper, 1), points.count - 1)
     let (a, b) = (points[index - 1], points[index])

@@ -19,6 +19,19 @@ package struct NeuronCandidate: Sendable {
       "density": density, "recall": recall, "precision": precision,
     ]
   }
+
+  package init(
+    policy: RowPolicy, byteShare: Double, divergence: Double, mass: Double, density: Double,
+    recall: Double, precision: Double
+  ) {
+    self.policy = policy
+    self.byteShare = byteShare
+    self.divergence = divergence
+    self.mass = mass
+    self.density = density
+    self.recall = recall
+    self.precision = precision
+  }
 }
 
 /// Finds, among each layer's candidates, those with the least bytes for a total divergence.
@@ -44,6 +57,11 @@ package enum CandidateSearch {
       let total = choose(layers, price: price).reduce(0) { $0 + $1.divergence }
       if total > budget { low = price } else { high = price }
     }
-    return choose(layers, price: high)
+    let chosen = choose(layers, price: high)
+    guard chosen.reduce(0, { $0 + $1.divergence }) > budget else { return chosen }
+    // No price was high enough: the least damage there is.
+    return layers.compactMap { candidates in
+      candidates.min { ($0.divergence, $0.byteShare) < ($1.divergence, $1.byteShare) }
+    }
   }
 }

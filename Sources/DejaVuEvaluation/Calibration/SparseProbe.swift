@@ -40,7 +40,9 @@ package final class SparseProbe {
     self.engine = engine
     self.windows = windows
     self.divergenceWindows = min(divergenceWindows, windows.count)
-    for (index, window) in windows.enumerated() { try runDense(window, keeps: index < divergenceWindows) }
+    for (index, window) in windows.enumerated() {
+      try runDense(window, keeps: index < divergenceWindows)
+    }
   }
 
   private func runDense(_ window: [TokenID], keeps: Bool) throws(BackendError) {
@@ -64,7 +66,11 @@ package final class SparseProbe {
 
   /// Damage of `sparsity`.
   ///
-  /// - Parameter windowCount: the first so many windows; nil means all.
+  /// - Parameters:
+  ///   - sparsity: the plan, with its choosers.
+  ///   - windowCount: the first so many windows; nil means all.
+  /// - Returns: means over the tokens of these windows.
+  /// - Throws: ``BackendError``.
   package func damage(
     of sparsity: Sparsity, windowCount: Int? = nil
   ) throws(BackendError) -> Damage {

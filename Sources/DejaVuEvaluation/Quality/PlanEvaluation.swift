@@ -13,6 +13,8 @@ package struct ComparedRun: Sendable {
   /// Greedy choices equal to the dense run's.
   package var agreements = 0
 
+  package init(mode: RunMode) { self.mode = mode }
+
   package var tokens: Int { losses.reduce(0) { $0 + $1.count } }
   package var meanLoss: Double {
     losses.joined().reduce(0, +) / Double(max(tokens, 1))
@@ -55,7 +57,13 @@ package struct PlanEvaluation {
     self.sparsity = sparsity
   }
 
-  /// - Parameter windows: tokens of each window, a first token included.
+  /// Decodes every window in every mode.
+  ///
+  /// - Parameters:
+  ///   - windows: tokens of each window, a first token included.
+  ///   - progress: called with the tokens done and their total, now and then.
+  /// - Returns: the dense, the exact and the sparse run.
+  /// - Throws: ``BackendError``.
   package func run(
     windows: [[TokenID]], progress: (Int, Int) -> Void
   ) throws(BackendError) -> [ComparedRun] {

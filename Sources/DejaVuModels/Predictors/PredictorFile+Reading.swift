@@ -9,6 +9,7 @@ extension PredictorFile {
   ///   - path: the file.
   ///   - fingerprint: of the model that is to use it.
   ///   - architecture: of the same model.
+  /// - Returns: its predictors, mapped, and the text of its plans.
   /// - Throws: ``PredictorError``; nothing is ever guessed or filled in.
   package static func open(
     path: String, fingerprint: String, architecture: Architecture
