@@ -27,7 +27,8 @@ struct PlanEvaluationTests {
     let probe = try SparseProbe(engine: engine, windows: windows, divergenceWindows: 1)
     let neurons = Int32(engine.model.architecture.neurons)
     let none = try probe.damage(of: sparsity(.fixed(Array(0..<neurons))))
-    #expect(none.lossIncrease == 0 && abs(none.divergence) < 1e-6)
+    // The probe keeps dense losses in float32.
+    #expect(abs(none.lossIncrease) < 1e-6 && abs(none.divergence) < 1e-6)
     #expect(none.tokens == windows.reduce(0) { $0 + $1.count - 1 })
     let one = try probe.damage(of: sparsity(.fixed([0])), windowCount: 1)
     #expect(one.divergence > 1e-6 && one.tokens == windows[0].count - 1)
