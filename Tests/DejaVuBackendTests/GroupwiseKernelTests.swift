@@ -119,7 +119,10 @@ struct GroupwiseKernelTests {
   @Test(arguments: [2, 4, 8])
   func `zero, tiny and huge rows stay finite and keep their signs`(bits: Int) {
     var random = SeededRandom(seed: 6)
-    for magnitude: Float in [0, .leastNormalMagnitude, 1e-9, 1e-7, 1e-5, 1e4, 1e7, 1e12, 1e20, 1e30] {
+    let magnitudes: [Float] = [
+      0, .leastNormalMagnitude, 1e-9, 1e-7, 1e-5, 1e4, 1e7, 1e12, 1e20, 1e30,
+    ]
+    for magnitude in magnitudes {
       let row = random.units(64).map { $0 * magnitude }
       let quantized = Quantized(row, bits: bits)
       for (lane, value) in row.enumerated() {

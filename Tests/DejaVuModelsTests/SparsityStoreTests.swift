@@ -57,9 +57,7 @@ struct SparsityStoreTests {
     return Dictionary(uniqueKeysWithValues: predictors.map { ($0.entry.site, $0.weights) })
   }
 
-  @Test func `a folder without predictors has no store, and a file that was asked for must be there`()
-    throws
-  {
+  @Test func `a folder needs no store, but a file that was asked for must be there`() throws {
     #expect(try SparsityStore.open(model: model, folder: folder.path) == nil)
     #expect(throws: PredictorError.self) {
       try SparsityStore.open(model: model, folder: folder.path, file: folder.path + "/none")
