@@ -13,7 +13,18 @@ extension CPUBackend {
     }
   }
 
+  package func list(of token: Int, in rows: CPURows) -> [Int32] {
+    Array(UnsafeBufferPointer(start: rows.list(of: token), count: rows.count(of: token)))
+  }
+
   package func choose(
+    _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: CPUBuffer,
+    into rows: CPURows
+  ) {
+    profiled(.choosers) { makeChoice(weights, by: rule, layer: layer, reading: x, into: rows) }
+  }
+
+  private func makeChoice(
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: CPUBuffer,
     into rows: CPURows
   ) {
