@@ -22,6 +22,7 @@ struct Bench: ParsableCommand {
 
         dejavu bench --shape opt-1.3b --threads 1 --threads 2
         dejavu bench --model ~/models/opt-1.3b --mode dense --mode exact --json
+        dejavu bench --shape opt-1.3b --mlp-density 0.1 --head-density 0.5
       """)
 
   @Option(
@@ -37,6 +38,9 @@ struct Bench: ParsableCommand {
   @OptionGroup(title: "Weights of a shape")
   var synthetic: SyntheticOptions
 
+  @OptionGroup(title: "Sparse runs")
+  var sparse: SparseOptions
+
   @OptionGroup(title: "Workload")
   var workload: WorkloadOptions
 
@@ -51,12 +55,23 @@ struct Bench: ParsableCommand {
     if shape == nil && makesWeights {
       throw ValidationError("--dtype and --relu-density are for weights that --shape makes")
     }
+    if shape == nil && sparse.hasDensity {
+      throw ValidationError("densities are for weights that --shape makes; name a --plan instead")
+    }
+    if shape != nil && sparse.plan != nil {
+      throw ValidationError("--plan is for trained models; --shape takes --mlp-density")
+    }
+    if !sparse.isSparse && workload.mode.contains(.sparse) {
+      throw ValidationError("sparse runs need --mlp-density, --head-density or --plan")
+    }
   }
 
   func run() throws {
     Interrupt.install()
     var workload = workload.workload
     workload.seed = synthetic.options.seed
+    if sparse.isSparse { workload.modes = sparseModes }
+    if sparse.hasDensity { workload.lengthen(toSettle: sparse.options(seed: 1).window) }
     if workload.depths.isEmpty && workload.prompts.isEmpty {
       throw ValidationError("nothing is left to measure")
     }
@@ -65,6 +80,9 @@ struct Bench: ParsableCommand {
       throw BackendError.contextExceeded(needed: workload.longestSequence, limit: shape.context)
     }
     let subject = try shape.map { try make($0, team: team) } ?? load(team: team)
+    if sparse.plan != nil, let sparsity = subject.sparsity {
+      workload.lengthen(toSettle: sparsity.description.window)
+    }
     let bar = ProgressBar("measuring", isShown: !output.quiet, unit: .steps)
     var done = 0
     let report = try SpeedBench(subject, workload: workload).run {
@@ -77,10 +95,20 @@ struct Bench: ParsableCommand {
     try StandardOutput.write(output.json ? try report.json() + "\n" : report.text)
   }
 
+  /// Sparse runs stand beside dense ones, and beside exact ones unless others are named.
+  private var sparseModes: [RunMode] {
+    let named = workload.workload.modes
+    let others: [RunMode] = workload.mode.isEmpty ? [.exact] : named.filter { $0 == .exact }
+    return [.dense] + others + [.sparse]
+  }
+
   private func make(_ shape: ModelShape, team: ThreadTeam) throws -> SpeedBench.Subject {
     let bar = ProgressBar("making weights", isShown: !output.quiet)
     defer { bar.finish() }
-    let options = synthetic.options
+    var options = synthetic.options
+    if sparse.hasDensity, synthetic.reluDensity == nil {
+      options.reluDensity = SyntheticSparsity.reluDensity
+    }
     let made = try SyntheticModel(shape: shape, options: options, team: team) { progress in
       try Interrupt.check()
       bar.update(progress)
@@ -92,7 +120,9 @@ struct Bench: ParsableCommand {
         shape: shape.name, dtype: options.dtype.rawValue, synthetic: true, recipe: recipe,
         weightBytes: made.layout.byteCount),
       region: UnsafeRawBufferPointer(start: made.memory.base, count: made.layout.byteCount),
-      packing: nil)
+      packing: nil,
+      sparsity: sparse.hasDensity
+        ? SparseSubject(synthetic: sparse.options(seed: options.seed)) : nil)
   }
 
   /// Loads a folder; a tokenizer is not needed, since tokens are drawn.
@@ -120,6 +150,23 @@ struct Bench: ParsableCommand {
         recipe: loaded.metadata["dejavu.synthetic"], weightBytes: bytes),
       region: region,
       packing: loaded.isMapped
-        ? nil : .init(threads: team.count, bytes: bytes, seconds: seconds))
+        ? nil : .init(threads: team.count, bytes: bytes, seconds: seconds),
+      sparsity: try sparse.plan.map { try stored($0, model: loaded, folder: folder) })
+  }
+
+  /// The plan of this name that lies beside a model.
+  private func stored(
+    _ name: String, model: LoadedModel, folder: String
+  ) throws -> SparseSubject {
+    let store = try SparsityStore.open(model: model, folder: folder)
+    guard let store, let plan = store.plan(named: name) else {
+      throw CommandError.noPlan(
+        name: name, folder: folder, known: store?.plans.map(\.name) ?? [])
+    }
+    let window = plan.skipsHeads ? plan.window : 0
+    return SparseSubject(description: .init(plan: name, window: window)) { engine in
+      guard let backend = engine.cpu else { preconditionFailure("the engine is on the CPU") }
+      return try store.resolve(plan, on: backend)
+    }
   }
 }

@@ -6,10 +6,12 @@ extension CPUBackend {
     layer: Int, heads: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
   ) {
     tally.headRowsOfAll += batch.tokens.count * architecture.kvHeads
-    if batch.tokens.count == 1, let slice = batch.slices.first(where: { $0.count == 1 }) {
-      attendOne(layer: layer, heads: heads, slice: slice, x: x.base, into: out)
-    } else {
-      attendPrompt(layer: layer, heads: heads, reading: x, into: out)
+    profiled(.attention) {
+      if batch.tokens.count == 1, let slice = batch.slices.first(where: { $0.count == 1 }) {
+        attendOne(layer: layer, heads: heads, slice: slice, x: x.base, into: out)
+      } else {
+        attendPrompt(layer: layer, heads: heads, reading: x, into: out)
+      }
     }
   }
 
@@ -36,7 +38,7 @@ extension CPUBackend {
     }
     tallyAttention(layer: layer, job: job)
     markSettled(cache, layer: layer, job: job)
-    settleAll(layer: layer, slice: slice, x: x, job: &job)
+    profiled(.settling) { settleAll(layer: layer, slice: slice, x: x, job: &job) }
   }
 
   private func attentionJob(

@@ -13,12 +13,23 @@ extension CPUBackend {
     }
   }
 
+  package func list(of token: Int, in rows: CPURows) -> [Int32] {
+    Array(UnsafeBufferPointer(start: rows.list(of: token), count: rows.count(of: token)))
+  }
+
   package func choose(
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: CPUBuffer,
     into rows: CPURows
   ) {
     precondition(
       weights.rows == rows.universe, "\(weights.rows) scores for \(rows.universe) rows")
+    profiled(.choosers) { makeChoice(weights, by: rule, layer: layer, reading: x, into: rows) }
+  }
+
+  private func makeChoice(
+    _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: CPUBuffer,
+    into rows: CPURows
+  ) {
     let tokens = batch.tokens.count
     let choice = scratch.choice(for: weights, tokens: tokens)
     for t in 0..<tokens {

@@ -73,6 +73,10 @@ extension CPUBackend {
   package func project(_ x: CPUBuffer) {
     let count = batch.wanted.count
     guard count > 0 else { return }
+    profiled(.head) { projectWanted(x, count: count) }
+  }
+
+  private func projectWanted(_ x: CPUBuffer, count: Int) {
     for (index, t) in batch.wanted.enumerated() {
       let row = scratch.wanted.row(index)
       if let norm = model.finalNorm {

@@ -6,10 +6,12 @@ extension CPUBackend {
     layer: Int, neurons: RowChoice<CPURows>, reading x: CPUBuffer, into out: CPUBuffer
   ) {
     tally.neuronRowsOfAll += batch.tokens.count * architecture.neurons
-    if batch.tokens.count == 1 {
-      transformOne(layer: layer, neurons: neurons, x: x.base, into: out)
-    } else {
-      transformPrompt(layer: layer, neurons: neurons, reading: x, into: out)
+    profiled(.mlp) {
+      if batch.tokens.count == 1 {
+        transformOne(layer: layer, neurons: neurons, x: x.base, into: out)
+      } else {
+        transformPrompt(layer: layer, neurons: neurons, reading: x, into: out)
+      }
     }
   }
 

@@ -43,6 +43,9 @@ package final class CPUBackend: Backend {
   /// Sees every prompt batch's activations `[T, F]`, layer by layer, before any is left out.
   package var promptObserver: ((_ layer: Int, _ activations: CPUBuffer) -> Void)?
 
+  /// Where the time and the bytes of steps go; nil, as it mostly is, costs a branch per verb.
+  package var profile: StepProfile?
+
   package let team: ThreadTeam
   let kernels: UnsafePointer<dejavu_kernels>
   let scratch: CPUScratch

@@ -144,6 +144,8 @@ package protocol Backend: AnyObject {
     into rows: Rows)
   /// The same rows for every token of the batch.
   func assign(_ indices: [Int32], to rows: Rows)
+  /// The rows that were chosen for a token of the batch: for measuring.
+  func list(of token: Int, in rows: Rows) -> [Int32]
 
   /// Starts a step: tokens, positions and caches of what follows.
   func begin(_ batch: StepBatch<Cache>)

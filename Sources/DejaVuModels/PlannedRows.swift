@@ -41,6 +41,8 @@ package final class PlannedRows<B: Backend>: Selector {
   private var heads: [B.Rows?]
   private var neurons: [B.Rows?]
   private var step: UInt64 = 0
+  /// Sees what each chooser listed for the first token of a step; nil unless sets are measured.
+  package var observer: ((ChooserSite, [Int32]) -> Void)?
 
   package init(backend: B, sparsity: Sparsity) {
     self.backend = backend
@@ -115,6 +117,7 @@ package final class PlannedRows<B: Backend>: Selector {
       preconditionFailure("a resolved plan has every chooser it names")
     }
     backend.choose(weights, by: rule, layer: site.layer, reading: x, into: rows)
+    if let observer { observer(site, backend.list(of: 0, in: rows)) }
   }
 
   private func randomRows(

@@ -12,6 +12,9 @@ package protocol Session: AnyObject {
   var tally: Tally { get set }
   /// Which rows the next steps read.
   var mode: RunMode { get set }
+  /// Sees what each chooser listed for the first token of a sparse step; nil unless sets are
+  /// measured.
+  var choiceObserver: ((ChooserSite, [Int32]) -> Void)? { get set }
   /// Continues the sequence by `tokens`, in as many batches as needed.
   ///
   /// - Parameters:
@@ -72,6 +75,11 @@ package final class DecoderSession<B: Backend>: Session {
     self.cache = cache
     self.mode = mode
     self.planned = planned
+  }
+
+  package var choiceObserver: ((ChooserSite, [Int32]) -> Void)? {
+    get { planned?.observer }
+    set { planned?.observer = newValue }
   }
 
   package var architecture: Architecture { decoder.backend.architecture }

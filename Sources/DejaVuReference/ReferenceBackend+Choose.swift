@@ -5,6 +5,10 @@ extension ReferenceBackend {
     ReferenceRows(universe: universe, tokens: batchCapacity)
   }
 
+  package func list(of token: Int, in rows: ReferenceRows) -> [Int32] {
+    rows.lists[token].map { Int32($0) }
+  }
+
   package func assign(_ indices: [Int32], to rows: ReferenceRows) {
     let set = ActiveSet<Neurons>(indices, of: rows.universe)
     for t in batch.tokens.indices { rows.assign(set, to: t) }

@@ -10,6 +10,8 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
   /// Standard output or standard input does not work.
   case stream(name: String, reason: String)
   case promptTooLarge(limit: Int)
+  /// No plan of this name lies beside the model.
+  case noPlan(name: String, folder: String, known: [String])
   /// The user pressed Ctrl-C, or the system asked to end.
   case interrupted(signal: Int32)
 
@@ -23,6 +25,11 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
     case .stream(let name, let reason): "\(name): \(reason)"
     case .promptTooLarge(let limit):
       "the prompt on standard input is longer than \(Quantity.bytes(limit)); shorten it"
+    case .noPlan(let name, let folder, let known):
+      "there is no plan '\(escaped(name))' beside '\(escaped(folder))'; "
+        + (known.isEmpty
+          ? "it has none: make one with 'dejavu calibrate'"
+          : "take one of \(known.map(escaped).joined(separator: ", "))")
     case .interrupted: "interrupted"
     }
   }

@@ -2,6 +2,7 @@ import DejaVu
 import DejaVuCore
 import DejaVuEvaluation
 import DejaVuFormats
+import DejaVuModels
 import DejaVuTokenizers
 import Foundation
 
@@ -28,14 +29,14 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch, is EvaluationError: self = .badInput
+    case is TokenizerModelMismatch, is EvaluationError, is PredictorError: self = .badInput
     default: self = .bug
     }
   }
 
   private static func status(_ error: CommandError) -> ExitStatus {
     switch error {
-    case .noDefaultModel: .missing
+    case .noDefaultModel, .noPlan: .missing
     case .unreadable(_, EACCES), .unreadable(_, EPERM): .permission
     case .unreadable(_, EIO): .inputOutput
     case .unreadable: .missing

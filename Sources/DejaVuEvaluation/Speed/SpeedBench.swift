@@ -12,11 +12,14 @@ package struct SpeedBench {
     /// The weights, where they lie on huge pages of our own.
     package let region: UnsafeRawBufferPointer?
     package let packing: SpeedReport.PackingRow?
+    /// What sparse runs follow; nil where there are none.
+    package let sparsity: SparseSubject?
 
     package init(
       model: PackedModel, description: SpeedReport.Model, region: UnsafeRawBufferPointer?,
-      packing: SpeedReport.PackingRow?
+      packing: SpeedReport.PackingRow?, sparsity: SparseSubject? = nil
     ) {
+      self.sparsity = sparsity
       self.model = model
       self.description = description
       self.region = region
@@ -44,7 +47,8 @@ package struct SpeedBench {
       let engine = try Engine(
         model: subject.model, backend: .cpu(workload.options(threads: threads)))
       guard let backend = engine.cpu else { preconditionFailure("the engine is on the CPU") }
-      let run = try SpeedRun(engine: engine, workload: workload)
+      let run = try SpeedRun(
+        engine: engine, workload: workload, sparsity: try subject.sparsity?.make(engine))
       try run.warmUp()
       // The peak belongs to the first number of threads: the probes that follow take memory too.
       var current =
@@ -73,6 +77,7 @@ package struct SpeedBench {
     let probes = SpeedRun.Probes(
       bandwidth: { bandwidth.sample() }, product: { products?.sample(tokens: $0) }, step: step)
     for index in 0..<workload.rounds { try run.round(index, probes) }
+    try run.observe()
     while bandwidth.gigabytesPerSecond.count < Workload.leastProbes { bandwidth.sample() }
     report.bandwidth.append(
       .init(threads: threads, gigabytesPerSecond: bandwidth.gigabytesPerSecond))
@@ -134,7 +139,8 @@ package struct SpeedBench {
         instructionSet: workload.instructionSet.rawValue, blas: blas,
         blasMissing: blas == nil ? "no BLAS was found; install OpenBLAS" : nil),
       method: .init(
-        rounds: workload.rounds, tokensPerRun: workload.tokens, seed: workload.seed),
+        rounds: workload.rounds, tokensPerRun: workload.tokens, seed: workload.seed,
+        sparsity: subject.sparsity?.description),
       memory: memory)
   }
 
@@ -143,6 +149,11 @@ package struct SpeedBench {
     let a = subject.model.architecture
     if subject.description.synthetic {
       notes.append("the weights are random numbers: figures are about speed, never quality")
+    }
+    if subject.sparsity?.description.rank != nil {
+      notes.append(
+        "predictors are random too: they cost what trained ones do, and neighbouring tokens share "
+          + "rows as asked; 'parts' is from a run of its own that reads the clock more often")
     }
     if subject.description.weightBytes < 1 << 28 {
       notes.append("so small a model may lie in the cache: shares of bandwidth can pass 100 %")

@@ -27,6 +27,10 @@ package struct DecodeFigures: Sendable {
   package let mode: RunMode
   package let depth: Int
   package var rounds: [Round] = []
+  /// Where time and bytes go, from a run of its own.
+  package var parts: [SpeedReport.PartRow] = []
+  /// How much of its rows a token shares with the next one, from a run of its own.
+  package var overlap = SetOverlap()
 
   package init(mode: RunMode, depth: Int) {
     self.mode = mode
@@ -36,10 +40,24 @@ package struct DecodeFigures: Sendable {
   package var milliseconds: [Double] { rounds.flatMap(\.milliseconds) }
   package var median: Double { Statistics.median(milliseconds) }
   package var p95: Double { Statistics.percentile(milliseconds, 0.95) }
-  package var bytesPerToken: Double {
-    let bytes = rounds.reduce(0) { $0 + $1.tally.bytes }
-    return Double(bytes) / Double(max(rounds.reduce(0) { $0 + $1.tally.tokens }, 1))
+  package var bytesPerToken: Double { perToken(\.bytes) }
+
+  /// A count of all rounds by their tokens.
+  package func perToken(_ count: KeyPath<Tally, Int>) -> Double {
+    Double(total(count)) / Double(max(total(\.tokens), 1))
   }
+
+  /// Rows computed by rows there are; nil unless the run was sparse.
+  package func density(
+    _ computed: KeyPath<Tally, Int>, of all: KeyPath<Tally, Int>
+  ) -> Double? {
+    mode == .sparse ? Double(total(computed)) / Double(max(total(all), 1)) : nil
+  }
+
+  private func total(_ count: KeyPath<Tally, Int>) -> Int {
+    rounds.reduce(0) { $0 + $1.tally[keyPath: count] }
+  }
+
   /// Gigabytes per second that decoding reached.
   package var rate: Double { bytesPerToken / 1e6 / max(median, 1e-9) }
 }

@@ -1,3 +1,4 @@
+import DejaVuCore
 import DejaVuModels
 
 extension SpeedReport {
@@ -68,10 +69,18 @@ extension SpeedReport {
     package let shareByRound: Spread
     package let rounds: [DecodeRound]
     package var speedupOverDense: Figure = Figure(nil)
-    package var mlpDensity: Figure = Figure(nil)
-    package var headDensity: Figure = Figure(nil)
+    package let mlpDensity: Figure
+    package let headDensity: Figure
     /// Bytes by those of the dense run.
     package var byteShare: Figure = Figure(nil)
+    /// Share of a token's neurons that the next one chooses again, as it came out.
+    package let mlpOverlap: Figure
+    package let headOverlap: Figure
+    package let chooserBytes: Figure
+    /// Bytes of inputs kept for skipped heads that were read to settle keys and values.
+    package let keptBytes: Figure
+    /// From a run that is not timed otherwise.
+    package let parts: [PartRow]
 
     package init(_ figures: DecodeFigures, model: Model, threads: Int, bandwidth: Double?) {
       shape = model.shape
@@ -87,6 +96,14 @@ extension SpeedReport {
       readBandwidth = Figure(bandwidth)
       bandwidthShare = Figure(bandwidth.map { figures.rate / $0 })
       shareByRound = Spread(figures.rounds.map(\.share))
+      let isSparse = figures.mode == .sparse
+      mlpDensity = Figure(figures.density(\.neuronRows, of: \.neuronRowsOfAll))
+      headDensity = Figure(figures.density(\.headRows, of: \.headRowsOfAll))
+      mlpOverlap = Figure(figures.overlap.mean(.neurons))
+      headOverlap = Figure(figures.overlap.mean(.heads))
+      chooserBytes = Figure(isSparse ? figures.perToken(\.chooser) : nil)
+      keptBytes = Figure(isSparse ? figures.perToken(\.keptInputs) : nil)
+      parts = figures.parts
       rounds = figures.rounds.map {
         DecodeRound(
           milliseconds: Figure(Statistics.median($0.milliseconds)), rate: Figure($0.rate),
@@ -95,7 +112,7 @@ extension SpeedReport {
     }
 
     private enum CodingKeys: String, CodingKey {
-      case shape, synthetic, dtype, mode, threads, depth, rounds
+      case shape, synthetic, dtype, mode, threads, depth, rounds, parts
       case milliseconds = "ms_per_token"
       case tokensPerSecond = "tokens_per_second"
       case bytesPerToken = "bytes_per_token"
@@ -107,6 +124,10 @@ extension SpeedReport {
       case mlpDensity = "mlp_density"
       case headDensity = "head_density"
       case byteShare = "byte_share"
+      case mlpOverlap = "mlp_overlap"
+      case headOverlap = "head_overlap"
+      case chooserBytes = "chooser_bytes_per_token"
+      case keptBytes = "kept_bytes_per_token"
     }
   }
 

@@ -5,6 +5,8 @@ extension SpeedReport {
   package var text: String {
     var parts = [heading, yardsticks]
     if !decode.isEmpty { parts.append("decode\n" + decodeTable.text) }
+    if decode.contains(where: { $0.mode == "sparse" }) { parts.append("sets\n" + setTable.text) }
+    if decode.contains(where: { !$0.parts.isEmpty }) { parts.append("parts\n" + partTable.text) }
     if !prompt.isEmpty { parts.append("prompt\n" + promptTable.text) }
     parts.append("memory\n" + memoryTable.text)
     if !notes.isEmpty { parts.append(notes.map { "note: \($0)\n" }.joined()) }
@@ -19,7 +21,7 @@ extension SpeedReport {
       method     medians of \(method.rounds) rounds of \(method.tokensPerRun) tokens; ranges are \
       lowest–highest round
 
-      """
+      """ + (sparsityLine ?? "")
   }
 
   /// Bandwidth and product rate of the same run.
@@ -121,7 +123,7 @@ extension SpeedReport {
     String(format: "%.3f GB", Double(bytes) / 1e9)
   }
 
-  private static func megabytes(_ bytes: Figure) -> String {
+  static func megabytes(_ bytes: Figure) -> String {
     Figure(bytes.value.map { $0 / 1e6 }).text(1)
   }
 }

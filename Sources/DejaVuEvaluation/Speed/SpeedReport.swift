@@ -119,16 +119,30 @@ package struct SpeedReport: Codable, Hashable, Sendable {
     package let rounds: Int
     package let tokensPerRun: Int
     package let seed: UInt64
+    /// What sparse rows follow; nil where there are none.
+    package let sparsity: SparsityRow?
 
-    package init(rounds: Int, tokensPerRun: Int, seed: UInt64) {
+    package init(
+      rounds: Int, tokensPerRun: Int, seed: UInt64, sparsity: SparsityRow? = nil
+    ) {
       self.rounds = rounds
+      self.sparsity = sparsity
       self.tokensPerRun = tokensPerRun
       self.seed = seed
     }
 
     private enum CodingKeys: String, CodingKey {
-      case rounds, seed
+      case rounds, seed, sparsity
       case tokensPerRun = "tokens_per_run"
+    }
+
+    package func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(rounds, forKey: .rounds)
+      try container.encode(tokensPerRun, forKey: .tokensPerRun)
+      try container.encode(seed, forKey: .seed)
+      // Null, not left out, where there is none: keys are always there.
+      try container.encode(sparsity, forKey: .sparsity)
     }
   }
 

@@ -1,6 +1,7 @@
 package import DejaVu
+import DejaVuCPU
 package import DejaVuCore
-import DejaVuModels
+package import DejaVuModels
 
 /// Runs a workload on an engine through the same step that `generate` takes.
 package struct SpeedRun {
@@ -28,13 +29,25 @@ package struct SpeedRun {
 
   private let engine: Engine
   private let workload: Workload
-  private let sessions: [Int: any Session]
+  /// Sparse runs have sequences of their own, whose caches keep the inputs of skipped heads.
+  private let sessions: [Place: any Session]
   private let promptSession: any Session
   package private(set) var decode: [DecodeFigures]
   package private(set) var prompt: [PromptFigures]
 
+  private struct Place: Hashable {
+    let depth: Int
+    let isSparse: Bool
+  }
+
   /// Makes the sequences; nothing runs yet.
-  package init(engine: Engine, workload: Workload) throws(BackendError) {
+  ///
+  /// - Precondition: `sparsity` is there where the workload has sparse runs.
+  package init(
+    engine: Engine, workload: Workload, sparsity: Sparsity? = nil
+  ) throws(BackendError) {
+    precondition(
+      sparsity != nil || !workload.modes.contains(.sparse), "sparse runs need something to follow")
     self.engine = engine
     self.workload = workload
     decode = workload.depths.flatMap { depth in
@@ -44,10 +57,13 @@ package struct SpeedRun {
       PromptFigures(
         tokens: $0, flops: PromptWork.flops(engine.model.architecture, tokens: $0))
     }
-    var sessions: [Int: any Session] = [:]
-    for depth in workload.depths {
-      sessions[depth] = try engine.makeSession(
-        capacity: depth + Self.settling + workload.tokens)
+    var sessions: [Place: any Session] = [:]
+    for figures in decode {
+      let place = Place(depth: figures.depth, isSparse: figures.mode == .sparse)
+      guard sessions[place] == nil else { continue }
+      sessions[place] = try engine.makeSession(
+        capacity: place.depth + Self.settling + workload.tokens,
+        sparsity: place.isSparse ? sparsity : nil)
     }
     self.sessions = sessions
     promptSession = try engine.makeSession(capacity: workload.prompts.max() ?? 1)
@@ -61,10 +77,11 @@ package struct SpeedRun {
   /// Fills every sequence to its depth, decodes a token of each and runs the longest prompt, so
   /// that memory has been touched once.
   package func warmUp() throws(BackendError) {
-    for (depth, session) in sessions {
-      try session.run(tokens(depth, stream: 0)[...], wanted: .none) { _, _ in }
+    for (place, session) in sessions {
+      try session.run(tokens(place.depth, stream: 0)[...], wanted: .none) { _, _ in }
+      if place.isSparse { session.mode = .sparse }
       _ = try session.decode(0)
-      session.truncate(to: depth)
+      session.truncate(to: place.depth)
     }
     if let longest = workload.prompts.max() { _ = try time(prompt: longest, stream: 0) }
   }
@@ -86,9 +103,7 @@ package struct SpeedRun {
   private mutating func measureDecode(
     _ at: Int, round: Int, _ probe: () -> Double
   ) throws(BackendError) {
-    let depth = decode[at].depth
-    guard let session = sessions[depth] else { preconditionFailure("no sequence of \(depth)") }
-    session.mode = decode[at].mode
+    let session = session(at)
     let continuation = tokens(Self.settling + workload.tokens, stream: round &+ 7919)
     let bandwidth = probe()
     for token in continuation.prefix(Self.settling) { _ = try session.decode(token) }
@@ -105,7 +120,55 @@ package struct SpeedRun {
       .init(
         milliseconds: zip(instants.dropFirst(), instants).map { ($0 - $1).milliseconds },
         tally: session.tally, probe: bandwidth))
-    session.truncate(to: depth)
+    session.truncate(to: decode[at].depth)
+  }
+
+  /// The sequence of a row, in its mode.
+  private func session(_ at: Int) -> any Session {
+    let (depth, mode) = (decode[at].depth, decode[at].mode)
+    guard let session = sessions[Place(depth: depth, isSparse: mode == .sparse)] else {
+      preconditionFailure("no sequence of \(depth)")
+    }
+    session.mode = mode
+    return session
+  }
+
+  /// Looks at the sets of the first round's tokens, then at the parts of their steps: two more
+  /// runs of each row, which count nowhere else.
+  package mutating func observe() throws(BackendError) {
+    for at in decode.indices {
+      let session = session(at)
+      let continuation = tokens(Self.settling + workload.tokens, stream: 7919)
+      if decode[at].mode == .sparse {
+        var overlap = SetOverlap()
+        session.choiceObserver = { overlap.note($0, $1) }
+        for token in continuation { _ = try session.decode(token) }
+        session.choiceObserver = nil
+        session.truncate(to: decode[at].depth)
+        decode[at].overlap = overlap
+      }
+      for token in continuation.prefix(Self.settling) { _ = try session.decode(token) }
+      if let backend = engine.cpu {
+        backend.profile = StepProfile(bytes: backend.tally.bytes)
+        for token in continuation.dropFirst(Self.settling) { _ = try session.decode(token) }
+        backend.profile?.turn(to: .rest, bytes: backend.tally.bytes)
+        decode[at].parts = parts(of: backend.profile)
+        backend.profile = nil
+      }
+      session.truncate(to: decode[at].depth)
+    }
+  }
+
+  /// Shares of one token's step.
+  private func parts(of profile: StepProfile?) -> [SpeedReport.PartRow] {
+    guard let profile else { return [] }
+    let tokens = Double(workload.tokens)
+    return StepProfile.Part.allCases.map { part in
+      let share = profile[part]
+      return SpeedReport.PartRow(
+        part: part.rawValue, milliseconds: 1000 * share.seconds / tokens,
+        bytes: Double(share.bytes) / tokens)
+    }
   }
 
   private func time(prompt count: Int, stream: Int) throws(BackendError) -> Double {

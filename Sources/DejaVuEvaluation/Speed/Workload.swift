@@ -21,6 +21,13 @@ package struct Workload: Hashable, Sendable {
 
   package init() {}
 
+  /// Makes runs so long that settling is paid in full: at least eight tokens past the window in
+  /// which inputs are kept, and whole windows, so that every layer's turn comes equally often.
+  package mutating func lengthen(toSettle window: Int) {
+    guard window > 0 else { return }
+    tokens = (max(tokens, window + 8) + window - 1) / window * window
+  }
+
   /// Probes of the bandwidth at least, however few runs there are.
   package static let leastProbes = 5
 

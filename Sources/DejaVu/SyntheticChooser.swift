@@ -1,0 +1,168 @@
+import DejaVuCPU
+import DejaVuCore
+
+/// One random low-rank predictor, with a bias that can be set between steps.
+final class SyntheticChooser {
+  let weights: ChooserWeights
+  private let keep: Int
+  private let overlap: Double
+  private let bias: UnsafeMutableBufferPointer<Float>
+  /// What each row's score has beside the product: nearly normal, variance 1.
+  private let leanings: [Float]
+  /// `[tokens][rows]` products that were noted since the last solution.
+  private var products: [Float] = []
+
+  /// - Parameters:
+  ///   - rows: rows that it scores.
+  ///   - keep: rows that a token chooses.
+  ///   - hidden: width of the stream.
+  ///   - overlap: share of a token's rows that the next token should choose again.
+  ///   - options: rank, bits and seed.
+  ///   - stream: tells this chooser's numbers from those of others with the same seed.
+  init(
+    rows: Int, keep: Int, hidden: Int, overlap: Double, options: SyntheticSparsity.Options,
+    stream: UInt64
+  ) {
+    self.keep = keep
+    self.overlap = overlap
+    var random = RandomBits(state: options.seed &* 1_000_003 &+ stream &* 7_368_787)
+    let columns = (hidden + 63) / 64 * 64
+    let firstBytes = options.rank * GroupwiseMatrix.rowBytes(columns: columns, bits: options.bits)
+    let secondBytes = rows * GroupwiseMatrix.rowBytes(columns: options.rank, bits: options.bits)
+    let (second, end) = (Self.aligned(firstBytes), Self.aligned(firstBytes) + secondBytes)
+    let storage = GroupwiseStorage(byteCount: Self.aligned(end) + 4 * rows)
+    let first = GroupwiseMatrix(
+      base: storage.base, bits: options.bits, rows: options.rank, columns: columns, owner: storage)
+    let last = GroupwiseMatrix(
+      base: storage.base + second, bits: options.bits, rows: rows, columns: options.rank,
+      owner: storage)
+    Self.fill(storage.base, as: first, inputs: hidden, &random)
+    Self.fill(storage.base + second, as: last, inputs: options.rank, &random)
+    let floats = (storage.base + Self.aligned(end)).assumingMemoryBound(to: Float.self)
+    bias = UnsafeMutableBufferPointer(start: floats, count: rows)
+    leanings = (0..<rows).map { _ in random.normal() }
+    weights = ChooserWeights(
+      first: first, second: last, norm: .plain,
+      bias: FloatVector(base: UnsafePointer(floats), count: rows))
+  }
+
+  private static func aligned(_ bytes: Int) -> Int { (bytes + 63) / 64 * 64 }
+
+  /// Random codes, and the scale with which a product of a vector of root mean square 1 has
+  /// variance 1.
+  private static func fill(
+    _ base: UnsafeMutableRawPointer, as matrix: GroupwiseMatrix, inputs: Int,
+    _ random: inout RandomBits
+  ) {
+    let levels = Float(1 << matrix.bits)
+    let spread = ((levels * levels - 1) / 12).squareRoot()
+    let scale = HalfPrecision.half(1 / (spread * Float(inputs).squareRoot()))
+    let codes = matrix.columns * matrix.bits / 8
+    for row in 0..<matrix.rows {
+      let target = base + row * matrix.rowBytes
+      for at in stride(from: 0, to: codes, by: 8) {
+        target.storeBytes(of: random.next(), toByteOffset: at, as: UInt64.self)
+      }
+      for group in 0..<matrix.columns / 64 {
+        target.storeBytes(of: scale, toByteOffset: codes + 2 * group, as: UInt16.self)
+      }
+    }
+  }
+
+  /// Remembers a token's products: its scores without the bias.
+  func note(_ scores: UnsafeBufferPointer<Float>) {
+    for (score, bias) in zip(scores, bias) { products.append(score - bias) }
+  }
+
+  /// Sets the bias from the products noted: means from the first half of the tokens, spread and
+  /// overlap from the second, so that the means' own error counts.
+  func solve() {
+    let rows = bias.count
+    let half = products.count / rows / 2
+    guard half > 1 else { return }
+    var means = [Float](repeating: 0, count: rows)
+    for t in 0..<half {
+      for r in 0..<rows { means[r] += products[t * rows + r] / Float(half) }
+    }
+    var moving = Array(products[(half * rows)...])
+    for at in moving.indices { moving[at] -= means[at % rows] }
+    let square = moving.reduce(Float(0)) { $0 + $1 * $1 } / Float(moving.count)
+    let leanings = leanings.map { $0 * square.squareRoot() }
+    var (low, high) = (Float(0), Float(16))
+    for _ in 0..<14 {
+      let middle = (low + high) / 2
+      if meanOverlap(moving, leanings, strength: middle) < overlap {
+        low = middle
+      } else {
+        high = middle
+      }
+    }
+    for r in 0..<rows { bias[r] = low * leanings[r] - means[r] }
+    products.removeAll(keepingCapacity: true)
+  }
+
+  /// Mean share of a token's rows that the next token chooses again.
+  private func meanOverlap(_ moving: [Float], _ leanings: [Float], strength: Float) -> Double {
+    let rows = leanings.count
+    var last = [Bool](repeating: false, count: rows)
+    var scores = [Float](repeating: 0, count: rows)
+    var shared = 0
+    let tokens = moving.count / rows
+    for t in 0..<tokens {
+      for r in 0..<rows { scores[r] = moving[t * rows + r] + strength * leanings[r] }
+      var copy = scores
+      let least = Self.highest(keep, of: &copy)
+      for r in 0..<rows {
+        let isChosen = scores[r] >= least
+        if t > 0, isChosen, last[r] { shared += 1 }
+        last[r] = isChosen
+      }
+    }
+    return Double(shared) / Double((tokens - 1) * keep)
+  }
+
+  /// The `count`-th highest value, by quickselect.
+  static func highest(_ count: Int, of values: inout [Float]) -> Float {
+    var (low, high) = (0, values.count - 1)
+    let target = count - 1
+    while low < high {
+      let pivot = values[low + (high - low) / 2]
+      var (i, j) = (low, high)
+      while i <= j {
+        while values[i] > pivot { i += 1 }
+        while values[j] < pivot { j -= 1 }
+        if i <= j {
+          values.swapAt(i, j)
+          i += 1
+          j -= 1
+        }
+      }
+      if target <= j { high = j } else if target >= i { low = i } else { break }
+    }
+    return values[target]
+  }
+}
+
+/// SplitMix64: bits one after the other.
+private struct RandomBits {
+  var state: UInt64
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
+    return z ^ z >> 31
+  }
+
+  /// The sum of eight bytes' draws, shifted and scaled: nearly normal, variance 1.
+  mutating func normal() -> Float {
+    var (bits, sum) = (next(), Float(0))
+    for _ in 0..<8 {
+      sum += Float(bits & 255)
+      bits >>= 8
+    }
+    let spread = Float(8 * 65535).squareRoot() / Float(12).squareRoot()
+    return (sum - 8 * 127.5) / spread
+  }
+}
