@@ -50,6 +50,7 @@ extension CPUBackend {
   ) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     let activations = scratch.activations
+    if architecture.blockOrder == .postNorm { show(x, at: .mlpInput, layer: layer) }
     pack(x.base, stride: x.stride, tokens: tokens, width: weights.bundle.matrix.paddedColumns)
     project(weights.bundle.up, bias: weights.upBias, into: activations)
     if let gate = weights.bundle.gate, let gates = scratch.gates {
@@ -59,6 +60,7 @@ extension CPUBackend {
     } else {
       activate(activations)
     }
+    show(activations, at: .activations, layer: layer)
     if case .listed(let rows) = neurons {
       mask(activations, by: rows)
     } else {
