@@ -58,10 +58,17 @@ let package = Package(
         "CDejaVuBLAS",
       ],
       swiftSettings: strict),
+    .target(
+      name: "DejaVuTraining",
+      dependencies: [
+        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats",
+        "DejaVuCore", "DejaVuCPU", "DejaVuJSON",
+      ],
+      swiftSettings: strict),
     .executableTarget(
       name: "DejaVuCLI",
       dependencies: [
-        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuFormats", "DejaVuTokenizers",
+        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats", "DejaVuTokenizers",
         "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
       ],
       swiftSettings: strict),

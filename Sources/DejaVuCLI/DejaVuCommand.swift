@@ -14,5 +14,6 @@ struct DejaVuCommand: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Text", subcommands: [Generate.self]),
       CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self, Evaluate.self]),
+      CommandGroup(name: "Sparsity", subcommands: [Train.self]),
     ])
 }

@@ -1,7 +1,9 @@
 import DejaVu
 import DejaVuCore
 import DejaVuFormats
+import DejaVuModels
 import DejaVuTokenizers
+import DejaVuTraining
 import Foundation
 
 /// What the program's exit code says, by `sysexits.h`.
@@ -27,7 +29,8 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch: self = .badInput
+    case is TokenizerModelMismatch, is TrainingError: self = .badInput
+    case let error as PredictorError: self = Self.status(error)
     default: self = .bug
     }
   }
@@ -42,6 +45,14 @@ struct ExitStatus: RawRepresentable, Hashable {
   }
 
   private static func status(_ error: CheckpointError) -> ExitStatus {
+    switch error {
+    case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
+    case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput
+    default: .badInput
+    }
+  }
+
+  private static func status(_ error: PredictorError) -> ExitStatus {
     switch error {
     case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
     case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput
