@@ -68,8 +68,8 @@ let package = Package(
     .executableTarget(
       name: "DejaVuCLI",
       dependencies: [
-        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats", "DejaVuTokenizers",
-        "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
+        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats",
+        "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
       ],
       swiftSettings: strict),
     .target(
@@ -100,6 +100,13 @@ let package = Package(
         "DejaVuFormats", "DejaVuTokenizers", "DejaVuEvaluation", "DejaVuJSON",
       ],
       resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuTrainingTests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVu", "DejaVuTraining", "DejaVuEvaluation", "DejaVuModels",
+        "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
     .testTarget(
       name: "DejaVuCLITests", dependencies: ["DejaVu", "DejaVuTestSupport"],
       resources: [.copy("Snapshots")], swiftSettings: strict),

@@ -1,9 +1,9 @@
-import DejaVuCPU
-import DejaVuCore
-import DejaVuModels
+package import DejaVuCPU
+package import DejaVuCore
+package import DejaVuModels
 
 /// Watches prompts and keeps what training needs of them: streams and contributions.
-final class ActivationRecorder: StepObserver {
+package final class ActivationRecorder: StepObserver {
   private let architecture: Architecture
   private let criterion: Criterion
   private let arithmetic: DenseArithmetic
@@ -30,9 +30,11 @@ final class ActivationRecorder: StepObserver {
   }
 
   /// Contributions by axis and layer.
-  private(set) var histograms: [PredictorKey: MassHistogram] = [:]
+  package private(set) var histograms: [PredictorKey: MassHistogram] = [:]
 
-  init(model: PackedModel, options: TrainingOptions, arithmetic: DenseArithmetic, batch: Int) {
+  package init(
+    model: PackedModel, options: TrainingOptions, arithmetic: DenseArithmetic, batch: Int
+  ) {
     architecture = model.architecture
     criterion = options.criterion
     self.arithmetic = arithmetic
@@ -42,11 +44,17 @@ final class ActivationRecorder: StepObserver {
       capacity: batch, width: model.architecture.headsPerGroup * model.architecture.headWidth)
   }
 
-  func count() { task = .counting }
-  func stop() { task = .nothing }
+  package func count() { task = .counting }
+  package func stop() { task = .nothing }
 
-  /// Records what follows; `row` is the store's token that the next batch begins at.
-  func record(
+  /// Records what follows.
+  ///
+  /// - Parameters:
+  ///   - store: where to.
+  ///   - group: what is recorded.
+  ///   - thresholds: each layer's unit of contribution.
+  ///   - row: the store's token that the next batch begins at.
+  package func record(
     into store: SampleStore, group: TrainingGroup, thresholds: [PredictorKey: Float], row: Int
   ) {
     let keys = group.sites.map { PredictorKey($0.site) }
@@ -58,7 +66,7 @@ final class ActivationRecorder: StepObserver {
         scales: keys.map { 1 / (thresholds[$0] ?? 1) }, row: row))
   }
 
-  func observe(
+  package func observe(
     _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
   ) {
     switch (site, task) {
@@ -171,20 +179,20 @@ final class ActivationRecorder: StepObserver {
 }
 
 /// An axis of a layer, wherever it is predicted from.
-struct PredictorKey: Hashable {
-  let axis: RowAxis
-  let layer: Int
+package struct PredictorKey: Hashable, Sendable {
+  package let axis: RowAxis
+  package let layer: Int
 
-  init(_ axis: RowAxis, _ layer: Int) {
+  package init(_ axis: RowAxis, _ layer: Int) {
     self.axis = axis
     self.layer = layer
   }
 
-  init(_ site: PredictorSite) { self.init(site.axis, site.layer) }
+  package init(_ site: PredictorSite) { self.init(site.axis, site.layer) }
 }
 
 extension StreamSource {
-  init(site: StepSite, layer: Int) {
+  package init(site: StepSite, layer: Int) {
     self.site = site
     self.layer = layer
   }

@@ -28,31 +28,35 @@ package struct MassHistogram: Sendable {
   // Buckets of 1/128 octave, by the upper bits of a float.
   private static let shift: UInt32 = 16
   private var mass: [Double]
-  private var rows = 0
+  private var isBroken = false
 
   package init() { mass = Array(repeating: 0, count: 1 << (31 - Int(Self.shift))) }
 
-  /// Counts contributions, none of which is negative.
+  /// Counts contributions, none of which may be negative.
   package mutating func add(_ values: UnsafeBufferPointer<Float>) {
-    rows += values.count
     mass.withUnsafeMutableBufferPointer { mass in
-      for value in values where value > 0 {
-        mass[Int(value.bitPattern >> Self.shift)] += Double(value)
+      for value in values {
+        if value > 0 {
+          mass[Int(value.bitPattern >> Self.shift)] += Double(value)
+        } else if value != 0 {
+          isBroken = true
+        }
       }
     }
   }
 
   /// The greatest threshold at or above which values carry at least `share` of the mass.
   ///
-  /// - Returns: nil where there is no mass, or where it is not finite.
+  /// - Parameter share: from 0 to 1.
+  /// - Returns: nil where values were no numbers; 1 where none was above zero.
   package func threshold(_ share: Double) -> Float? {
     let total = mass.reduce(0, +)
-    guard total > 0, total.isFinite else { return nil }
+    guard !isBroken, total.isFinite else { return nil }
     var sum = 0.0
     for bucket in mass.indices.reversed() where mass[bucket] > 0 {
       sum += mass[bucket]
       if sum >= share * total { return Float(bitPattern: UInt32(bucket) << Self.shift) }
     }
-    return nil
+    return 1
   }
 }

@@ -45,6 +45,9 @@ package struct ContributionMeasure {
   ///
   /// - Parameters:
   ///   - context: `[tokens, stride]`, what attention hands to the output rows.
+  ///   - tokens: T.
+  ///   - stride: floats from one token to the next.
+  ///   - arithmetic: does the products.
   ///   - work: `[tokens, lanes]` at least.
   ///   - out: `[tokens, K]` at least.
   func headNorms(

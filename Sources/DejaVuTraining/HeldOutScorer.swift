@@ -103,12 +103,18 @@ struct ScoreSums {
     work: UnsafeMutableBufferPointer<Float>
   ) {
     let bound = Self.highest(k, of: scores, work)
+    // Of equal scores the first rows are taken: a predictor that knows nothing chooses no more.
+    var ties = k - scores.reduce(0) { $0 + ($1 > bound ? 1 : 0) }
     let scale = Float(Self.buckets) / (2 * Self.range)
     for row in scores.indices {
       let code = codes[row]
       let rowMass = Double(ContributionCode.mass[Int(code)])
       let isPositive = code >= positive
-      let isChosen = scores[row] >= bound
+      var isChosen = scores[row] > bound
+      if scores[row] == bound, ties > 0 {
+        isChosen = true
+        ties -= 1
+      }
       positives += isPositive ? 1 : 0
       chosen += isChosen ? 1 : 0
       hits += isPositive && isChosen ? 1 : 0
@@ -157,7 +163,7 @@ struct ScoreSums {
   static func highest(
     _ k: Int, of scores: UnsafeBufferPointer<Float>, _ work: UnsafeMutableBufferPointer<Float>
   ) -> Float {
-    guard k < scores.count else { return -.infinity }
+    guard k < scores.count else { return -.greatestFiniteMagnitude }
     for i in scores.indices { work[i] = scores[i] }
     var (low, high) = (0, scores.count - 1)
     while low < high {

@@ -1,25 +1,25 @@
-import DejaVuCPU
+package import DejaVuCPU
 import DejaVuCore
 import DejaVuModels
 
 /// A predictor in training: logits = B · A · x + bias, and AdamW's moments.
 ///
-/// Everything lies in one row of floats: A `[rank, width]`, B transposed `[rank, padded rows]`, bias
-/// `[padded rows]`.
-final class LowRankModel {
-  let rank: Int
+/// Everything lies in one row of floats: A `[rank, width]`, B transposed `[rank, padded rows]`, and
+/// the bias `[padded rows]`.
+package final class LowRankModel {
+  package let rank: Int
   /// Padded width of the stream.
-  let width: Int
+  package let width: Int
   /// Width of the stream.
-  let hidden: Int
-  let rows: Int
-  let paddedRows: Int
-  let values: CPUBuffer
-  let first: CPUBuffer
-  let second: CPUBuffer
-  var steps = 0
+  package let hidden: Int
+  package let rows: Int
+  package let paddedRows: Int
+  package let values: CPUBuffer
+  package let first: CPUBuffer
+  package let second: CPUBuffer
+  package var steps = 0
 
-  init(rank: Int, hidden: Int, rows: Int) {
+  package init(rank: Int, hidden: Int, rows: Int) {
     self.rank = rank
     self.hidden = hidden
     self.rows = rows
@@ -31,13 +31,13 @@ final class LowRankModel {
     second = CPUBuffer(capacity: 1, width: count)
   }
 
-  var count: Int { rank * (width + paddedRows) + paddedRows }
-  var a: UnsafeMutablePointer<Float> { values.base }
-  var b: UnsafeMutablePointer<Float> { values.base + rank * width }
-  var bias: UnsafeMutablePointer<Float> { values.base + rank * (width + paddedRows) }
+  package var count: Int { rank * (width + paddedRows) + paddedRows }
+  package var a: UnsafeMutablePointer<Float> { values.base }
+  package var b: UnsafeMutablePointer<Float> { values.base + rank * width }
+  package var bias: UnsafeMutablePointer<Float> { values.base + rank * (width + paddedRows) }
 
   /// Random A with products of variance 1, B of zeros: at first every row is as likely as another.
-  func initialize(_ random: inout TrainingRandom) {
+  package func initialize(_ random: inout TrainingRandom) {
     let scale = 1 / Float(hidden).squareRoot()
     for i in 0..<rank {
       for j in 0..<hidden { a[i * width + j] = scale * random.unit() }
@@ -58,7 +58,7 @@ package struct RoundedPredictor: Sendable {
   }
 
   /// Rounds a trained predictor.
-  init(_ model: LowRankModel, bits: Int) {
+  package init(_ model: LowRankModel, bits: Int) {
     let columns = (model.hidden + 63) / 64 * 64
     let (aBytes, bBytes) = (
       GroupwiseMatrix.rowBytes(columns: columns, bits: bits),
@@ -94,7 +94,7 @@ package struct RoundedPredictor: Sendable {
   }
 
   /// Gives `model` the weights that this stands for; moments stay as they are.
-  func restore(_ model: LowRankModel, bits: Int) {
+  package func restore(_ model: LowRankModel, bits: Int) {
     let columns = (model.hidden + 63) / 64 * 64
     let (aBytes, bBytes) = (
       GroupwiseMatrix.rowBytes(columns: columns, bits: bits),

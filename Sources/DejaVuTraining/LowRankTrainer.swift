@@ -1,4 +1,4 @@
-import DejaVuCPU
+package import DejaVuCPU
 import DejaVuCore
 
 #if canImport(Glibc)
@@ -10,14 +10,18 @@ import DejaVuCore
 #endif
 
 /// How rows count in the loss, by their contributions' codes.
-struct RowWeights {
+package struct RowWeights: Sendable {
   /// The least code of a positive row.
-  let positive: UInt8
+  package let positive: UInt8
   /// Weight of a positive row by its code; negative rows weigh as the batch's density says.
-  let byCode: [Float]
+  package let byCode: [Float]
 
-  /// - Parameter massPower: 0 weighs all positives alike, as the paper does; 1 by contribution.
-  init(positive: UInt8, massPower: Float) {
+  /// Weighs positives by a power of their contribution.
+  ///
+  /// - Parameters:
+  ///   - positive: the least code of a positive row.
+  ///   - massPower: 0 weighs all positives alike, as the paper does; 1 by contribution.
+  package init(positive: UInt8, massPower: Float) {
     self.positive = positive
     byCode = ContributionCode.mass.enumerated().map { code, mass in
       code < Int(positive) ? 0 : min(powf(max(mass, 1e-3), massPower), 16)
@@ -29,23 +33,23 @@ struct RowWeights {
 ///
 /// The gradient of the logits is G = w · (σ(z) − y) / Σ w; with H = X Aᵀ, dB = Gᵀ H and
 /// dA = (G B)ᵀ X.
-final class LowRankTrainer {
+package final class LowRankTrainer {
   private let arithmetic: DenseArithmetic
   private let batch: Int
   /// `[batch, width]`, normalised streams of a minibatch.
-  let x: CPUBuffer
+  package let x: CPUBuffer
   /// `[batch, rows]`, contribution codes beside them.
-  let codes: UnsafeMutablePointer<UInt8>
+  package let codes: UnsafeMutablePointer<UInt8>
   private let inner: CPUBuffer
   private let innerGradient: CPUBuffer
   private let transposed: CPUBuffer
-  let logits: CPUBuffer
+  package let logits: CPUBuffer
   private let gradient: CPUBuffer
   static let decay: Float = 0.01
   /// Tokens of a minibatch whose loss is computed; it is shown, not needed.
-  static let lossTokens = 16
+  package static let lossTokens = 16
 
-  init(arithmetic: DenseArithmetic, sites: [TrainingSite], hidden: Int, batch: Int) {
+  package init(arithmetic: DenseArithmetic, sites: [TrainingSite], hidden: Int, batch: Int) {
     self.arithmetic = arithmetic
     self.batch = batch
     let rank = sites.map(\.rank).max() ?? 64
@@ -66,7 +70,7 @@ final class LowRankTrainer {
   deinit { codes.deallocate() }
 
   /// logits[t] = B · A · x[t] + bias, for the first `tokens` of `x`.
-  func forward(_ model: LowRankModel, tokens: Int) {
+  package func forward(_ model: LowRankModel, tokens: Int) {
     arithmetic.pack(x.base, stride: x.stride, rows: tokens, columns: model.width)
     arithmetic.multiply(
       rows: model.a, count: model.rank, stride: model.width, into: inner.base, stride: inner.stride)
@@ -84,8 +88,13 @@ final class LowRankTrainer {
 
   /// One step on `x` and `codes`.
   ///
+  /// - Parameters:
+  ///   - model: what is trained.
+  ///   - tokens: how many rows of `x` and `codes` are filled.
+  ///   - weights: how rows count.
+  ///   - learningRate: of AdamW.
   /// - Returns: the weighted mean loss of the first few tokens, before the step.
-  func step(
+  package func step(
     _ model: LowRankModel, tokens: Int, weights: RowWeights, learningRate: Float
   ) -> Double {
     forward(model, tokens: tokens)
@@ -95,7 +104,7 @@ final class LowRankTrainer {
   }
 
   /// Fills the gradient from the logits that ``forward(_:tokens:)`` left.
-  func backward(_ model: LowRankModel, tokens: Int, weights: RowWeights) -> Double {
+  package func backward(_ model: LowRankModel, tokens: Int, weights: RowWeights) -> Double {
     let table = weightTable(model, tokens: tokens, weights: weights)
     let loss = loss(
       model, tokens: min(tokens, Self.lossTokens), table: table, positive: weights.positive)
@@ -120,7 +129,7 @@ final class LowRankTrainer {
   }
 
   /// The gradient of the last ``backward(_:tokens:weights:)``, laid out as the model's values.
-  var gradients: UnsafePointer<Float> { UnsafePointer(gradient.base) }
+  package var gradients: UnsafePointer<Float> { UnsafePointer(gradient.base) }
 
   /// Weights by code, negatives included, divided so that the batch's weights sum to 1.
   private func weightTable(

@@ -14,6 +14,8 @@ extension PredictorTraining {
 
   func finishReport() {
     report.seconds = elapsed
+    // Those of parts that an earlier run finished.
+    report.tokens = best.reduce(report.tokens) { max($0, $1.entry.figures.tokens) }
     report.rows = best.map { predictor in
       let byteCount = predictor.rounded.first.count + predictor.rounded.second.count
       let layer = engine.model.layers[predictor.entry.site.layer]

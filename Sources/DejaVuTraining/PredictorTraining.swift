@@ -97,6 +97,9 @@ package final class PredictorTraining {
   /// Seconds spent on this training, in runs before included.
   var elapsed: Double { secondsBefore + (ContinuousClock.now - start) / .seconds(1) }
 
+  /// Parts that are trained in turn; 1 where everything fits at once.
+  package var groupCount: Int { plan.groups.count }
+
   /// Trains everything.
   ///
   /// - Parameters:
@@ -136,7 +139,7 @@ package final class PredictorTraining {
         TrainingProgress(
           phase: "thresholds", tokens: index * plan.window, plannedTokens: count * plan.window,
           loss: 0, axis: nil, coveredMass: [], remainingSeconds: nil))
-      try read(stream.next(), session) { _ in }
+      try read(try stream.next(), session) { _ in }
     }
     for (key, histogram) in recorder.histograms {
       guard let threshold = histogram.threshold(options.mass) else {

@@ -28,7 +28,7 @@ package struct TrainingOptions: Hashable, Sendable {
   package var mass = 0.98
   /// Wall-clock time for everything; nil sets no limit.
   package var timeBudget: Duration? = .seconds(30 * 60)
-  /// Tokens to read; nil takes what the time allows. With it, results do not depend on the clock.
+  /// Tokens to read, so that results do not depend on the clock; nil takes what the time allows.
   package var tokens: Int?
   package var seed: UInt64 = 1
   /// How often each token is trained on, on average.
@@ -38,8 +38,10 @@ package struct TrainingOptions: Hashable, Sendable {
   package var massPower: Float = 0
   /// Bytes for samples in memory.
   package var sampleBytes = 2_000_000_000
-  /// Bytes of weights and moments that are trained at once; the state on disk has as many.
-  package var weightBytes = 900_000_000
+  /// Bytes of weights and moments that are trained at once.
+  ///
+  /// The state on disk has as many, and twice as many while a new one replaces it.
+  package var weightBytes = 800_000_000
 
   package init() {}
 

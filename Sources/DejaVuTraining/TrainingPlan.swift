@@ -25,6 +25,13 @@ package struct TrainingSite: Hashable, Sendable {
   package let rows: Int
   /// Index of its stream in the group's samples.
   package let stream: Int
+
+  package init(site: PredictorSite, rank: Int, rows: Int, stream: Int) {
+    self.site = site
+    self.rank = rank
+    self.rows = rows
+    self.stream = stream
+  }
 }
 
 /// Predictors that are trained together, and the memory for their samples.

@@ -11,7 +11,7 @@ package struct TrainingReport: Sendable {
   }
 
   package internal(set) var rows: [Row] = []
-  /// Distinct positions of the text that were read, twice read ones counted twice.
+  /// Tokens that each predictor was trained on; a text that was read twice counts twice.
   package internal(set) var tokens = 0
   package internal(set) var trainingDocuments = 0
   package internal(set) var heldOutDocuments = 0

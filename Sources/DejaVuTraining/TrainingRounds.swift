@@ -96,7 +96,7 @@ final class TrainingRounds {
       show(door, training.elapsed)
       if door.isInterrupted() && !isDone { return try interrupted() }
     }
-    training.report.tokens += tokens
+    training.report.tokens = max(training.report.tokens, tokens)
     training.report.heldOutTokens = heldOut.tokens
     return true
   }
@@ -125,7 +125,7 @@ final class TrainingRounds {
     var stream = training.windows(of: training.text.heldOut)
     for index in 0..<heldOut.tokens / window {
       if door.isInterrupted() { return false }
-      try record(stream.next(), into: heldOut, slot: index)
+      try record(try stream.next(), into: heldOut, slot: index)
     }
     return true
   }
@@ -134,7 +134,7 @@ final class TrainingRounds {
   private func refill(_ door: TrainingDoor) throws -> Bool {
     let done = training.state.round * group.fresh
     for index in 0..<done {
-      let tokens = stream.next()
+      let tokens = try stream.next()
       guard index >= done - group.slots else { continue }
       if door.isInterrupted() { return false }
       try record(tokens, into: samples, slot: index % group.slots)
@@ -145,7 +145,7 @@ final class TrainingRounds {
   private func collect(into round: Int, _ door: TrainingDoor) throws -> Bool {
     for index in round * group.fresh..<(round + 1) * group.fresh {
       if door.isInterrupted() { return false }
-      try record(stream.next(), into: samples, slot: index % group.slots)
+      try record(try stream.next(), into: samples, slot: index % group.slots)
       show(door, training.elapsed)
     }
     return true
@@ -194,8 +194,9 @@ final class TrainingRounds {
     }
   }
 
-  /// Warm-up, then half a cosine over the planned tokens. The first two rounds, in which nobody
-  /// knows how many there will be, are at its top.
+  /// Warm-up, then half a cosine over the planned tokens.
+  ///
+  /// The first rounds, in which nobody knows how many there will be, are at its top.
   private func learningRate(_ step: Int, share: Double) -> Float {
     let warmUp = min(1, Float(step + 1) / Float(TrainingShape.warmUpSteps))
     guard training.state.round >= TrainingShape.timedRounds,
@@ -211,13 +212,12 @@ final class TrainingRounds {
   /// Decides after the first rounds how many tokens the time allows, and takes some back where
   /// the machine has become slower since.
   private func planTokens() {
-    guard options.tokens == nil, let budget = options.timeBudget,
-      training.state.round >= TrainingShape.timedRounds
-    else { return }
+    guard options.tokens == nil, let budget = options.timeBudget else { return }
     let groupsLeft = Double(training.plan.groups.count - training.state.group)
     let share = (budget / .seconds(1) - secondsAtStart) / groupsLeft
     let left = secondsAtStart + share - training.elapsed
     let roundsLeft = max(0, Int(left / (seconds / Double(timedRounds))))
+    guard training.state.round >= TrainingShape.timedRounds || roundsLeft == 0 else { return }
     guard let planned = training.state.plannedTokens else {
       training.state.plannedTokens = tokens + Int(Double(roundsLeft) * 0.94) * roundTokens
       return

@@ -34,6 +34,7 @@ package struct WindowStream {
   private var random: TrainingRandom
   private var order: [Int] = []
   private var pending: [TokenID] = []
+  private static let leastTokens = 16
 
   package init(
     documents: [[UInt8]], tokenizer: any Tokenizer, window: Int, seed: UInt64
@@ -49,10 +50,19 @@ package struct WindowStream {
   }
 
   /// The next window: always `window` tokens; documents come again once all were read.
-  package mutating func next() -> [TokenID] {
+  ///
+  /// - Throws: ``TrainingError/tooLittleText(tokens:needed:)`` where all of them are next to none.
+  package mutating func next() throws(TrainingError) -> [TokenID] {
     let width = window - (bos == nil ? 0 : 1)
+    var sinceOrder: Int?
     while pending.count < width {
-      if order.isEmpty { order = random.permutation(documents.count) }
+      if order.isEmpty {
+        if let sinceOrder, pending.count - sinceOrder < Self.leastTokens {
+          throw .tooLittleText(tokens: pending.count - sinceOrder, needed: Self.leastTokens)
+        }
+        sinceOrder = pending.count
+        order = random.permutation(documents.count)
+      }
       let document = documents[order.removeLast()]
       pending += tokenizer.encode(
         utf8: document, addingSpecialTokens: false, parsingSpecialTokens: true)

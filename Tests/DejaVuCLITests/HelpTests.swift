@@ -2,7 +2,7 @@ import Foundation
 import Testing
 
 struct HelpTests {
-  @Test(arguments: ["generate", "inspect", "convert", "pack"])
+  @Test(arguments: ["generate", "inspect", "convert", "pack", "train"])
   func `a command's help is the one agreed upon`(command: String) throws {
     let result = try Program.run(command, "--help")
     #expect(result.status == 0)

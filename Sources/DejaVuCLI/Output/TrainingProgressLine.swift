@@ -33,7 +33,8 @@ final class TrainingProgressLine {
 
   static func text(_ progress: TrainingProgress) -> String {
     var parts = [progress.phase]
-    let planned = progress.plannedTokens > 0 ? " of " + Quantity.grouped(progress.plannedTokens) : ""
+    let planned =
+      progress.plannedTokens > 0 ? " of " + Quantity.grouped(progress.plannedTokens) : ""
     parts.append("\(Quantity.grouped(progress.tokens))\(planned) tokens")
     if let seconds = progress.remainingSeconds { parts.append("\(Quantity.time(seconds)) left") }
     if progress.loss > 0 { parts.append("loss \(Quantity.decimals(progress.loss, 4))") }

@@ -23,6 +23,7 @@ public enum PredictorError: Error, Hashable, Sendable {
 }
 
 extension PredictorError: CustomStringConvertible {
+  /// One sentence that ends in what to do.
   public var description: String {
     switch self {
     case .unreadable(let path, let reason):

@@ -43,9 +43,12 @@ package struct PredictorFile: Sendable {
     entries.first { $0.site.axis == axis && $0.site.layer == layer }
   }
 
-  /// Writes the file anew with other plans, predictors unchanged, and returns it reopened.
+  /// Writes the file anew with other plans, predictors unchanged.
   ///
-  /// - Parameter plans: the text of a JSON object.
+  /// - Parameters:
+  ///   - plans: the text of a JSON object.
+  ///   - architecture: the model's.
+  /// - Returns: the new file, open; this one stays usable.
   /// - Throws: ``PredictorError/unwritable(path:reason:)``; the old file is still there then.
   package func replacingPlans(
     _ plans: String, architecture: Architecture
