@@ -58,11 +58,18 @@ let package = Package(
         "CDejaVuBLAS",
       ],
       swiftSettings: strict),
+    .target(
+      name: "DejaVuTraining",
+      dependencies: [
+        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats",
+        "DejaVuCore", "DejaVuCPU", "DejaVuJSON",
+      ],
+      swiftSettings: strict),
     .executableTarget(
       name: "DejaVuCLI",
       dependencies: [
-        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuFormats", "DejaVuTokenizers",
-        "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
+        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats",
+        "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
       ],
       swiftSettings: strict),
     .target(
@@ -99,6 +106,13 @@ let package = Package(
         "DejaVu", "DejaVuCore", "DejaVuCPU", "DejaVuEvaluation", "DejaVuFormats", "DejaVuModels",
       ],
       exclude: ["Snapshots"], swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuTrainingTests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVu", "DejaVuTraining", "DejaVuEvaluation", "DejaVuModels",
+        "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
     .testTarget(
       name: "DejaVuCLITests", dependencies: ["DejaVu", "DejaVuTestSupport"],
       resources: [.copy("Snapshots")], swiftSettings: strict),

@@ -14,7 +14,7 @@ struct DejaVuCommand: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(name: "Text", subcommands: [Generate.self]),
       CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
-      CommandGroup(name: "Sparsity", subcommands: [Calibrate.self]),
+      CommandGroup(name: "Sparsity", subcommands: [Train.self, Calibrate.self]),
       CommandGroup(
         name: "Measuring", subcommands: [Bench.self, Evaluate.self, Synthesize.self]),
     ])

@@ -164,6 +164,7 @@ extension CPUBackend {
     let projected = scratch.projected
     let lanes = architecture.heads * architecture.headWidth
     let kvLanes = architecture.kvHeads * architecture.headWidth
+    if architecture.blockOrder == .postNorm { show(x, at: .attentionInput, layer: layer) }
     pack(x.base, stride: x.stride, tokens: tokens, width: weights.query.paddedColumns)
     var offset = 0
     for (matrix, bias) in [
@@ -181,6 +182,7 @@ extension CPUBackend {
       remember(layer: layer, slice: slice, keys: lanes, values: lanes + kvLanes)
       attendSlice(layer: layer, slice: slice)
     }
+    show(scratch.context, at: .context, layer: layer)
     if case .listed(let rows) = heads {
       maskContext(by: rows)
     } else {

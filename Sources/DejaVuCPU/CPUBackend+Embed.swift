@@ -42,7 +42,16 @@ extension CPUBackend {
       case .attention(let layer): model.layers[layer].attentionNorm
       case .mlp(let layer): model.layers[layer].mlpNorm
       }
+    if architecture.blockOrder != .postNorm { showStream(x, before: site) }
     for t in batch.tokens.indices { normalize(x.row(t), by: norm, into: out.row(t)) }
+  }
+
+  /// Where norms come first, what they read is the residual stream at a block's half.
+  private func showStream(_ x: CPUBuffer, before site: NormSite) {
+    switch site {
+    case .attention(let layer): show(x, at: .attentionInput, layer: layer)
+    case .mlp(let layer): show(x, at: .mlpInput, layer: layer)
+    }
   }
 
   func normalize(

@@ -54,6 +54,7 @@ extension CPUBackend {
   ) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     let activations = scratch.activations
+    if architecture.blockOrder == .postNorm { show(x, at: .mlpInput, layer: layer) }
     pack(x.base, stride: x.stride, tokens: tokens, width: weights.bundle.matrix.paddedColumns)
     project(weights.bundle.up, bias: weights.upBias, into: activations)
     if let gate = weights.bundle.gate, let gates = scratch.gates {
@@ -63,7 +64,7 @@ extension CPUBackend {
     } else {
       activate(activations)
     }
-    promptObserver?(layer, activations)
+    show(activations, at: .activations, layer: layer)
     switch neurons {
     case .listed(let rows): mask(activations, by: rows)
     case .above(let least): mask(activations, above: least, layer: layer)

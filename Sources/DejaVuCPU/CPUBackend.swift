@@ -39,9 +39,8 @@ package final class CPUBackend: Backend {
   package let cacheLayout: CPUCacheLayout
   package let multipliesInBFloat16: Bool
   package var tally = Tally()
-
-  /// Sees every prompt batch's activations `[T, F]`, layer by layer, before any is left out.
-  package var promptObserver: ((_ layer: Int, _ activations: CPUBuffer) -> Void)?
+  /// Shown what passes through prompts; nil in normal runs.
+  package var observer: (any StepObserver)?
 
   /// Where the time and the bytes of steps go; nil, as it mostly is, costs a branch per verb.
   package var profile: StepProfile?
@@ -102,6 +101,11 @@ package final class CPUBackend: Backend {
   var slopesBase: UnsafePointer<Float>? { (slopes?.base).map { UnsafePointer($0) } }
   package var batchCapacity: Int { options.batchCapacity }
 
+  /// Dense arithmetic on this backend's threads, for use between its steps or inside an observer.
+  package func makeArithmetic() -> DenseArithmetic {
+    DenseArithmetic(team: team, kernels: kernels)
+  }
+
   package func makeBuffer(width: Int) -> CPUBuffer {
     CPUBuffer(capacity: batchCapacity, width: width)
   }
@@ -131,6 +135,13 @@ package final class CPUBackend: Backend {
   }
 
   package func combine(_ contribution: CPUBuffer) {}
+
+  /// Shows a prompt batch to the observer, if there is one.
+  func show(_ buffer: CPUBuffer, at site: StepSite, layer: Int) {
+    guard let observer, batch.tokens.count > 1 else { return }
+    observer.observe(
+      site, layer: layer, values: buffer.base, tokens: batch.tokens.count, stride: buffer.stride)
+  }
 
   package func synchronize() throws(BackendError) {
     for slice in batch.slices { slice.cache.grow(by: slice.count) }

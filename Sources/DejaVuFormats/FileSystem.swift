@@ -14,6 +14,12 @@ package enum FileSystem {
     return !path.utf8.contains(0) && lstat(path, &status) == 0
   }
 
+  /// Takes a file's name away, if it has one.
+  package static func remove(_ path: String) {
+    guard !path.utf8.contains(0) else { return }
+    unlink(path)
+  }
+
   /// Whether `path` is a folder.
   ///
   /// - Throws: ``CheckpointError/unreadable(path:reason:)`` when nothing is there.

@@ -84,7 +84,7 @@ struct PlanLawTests {
     let backend = try story.backend(threads: 1)
     let a = story.model.architecture
     var expected = 0
-    backend.promptObserver = { layer, activations in
+    let observer = ActivationObserver { layer, values, stride in
       let down = story.model.layers[layer].bundle.down
       for neuron in 0..<a.neurons {
         var squares = 0.0
@@ -92,17 +92,33 @@ struct PlanLawTests {
           squares += Double(down.element(neuron, column)) * Double(down.element(neuron, column))
         }
         for t in 0..<story.prompt {
-          let size = abs(Double(activations.row(t)[neuron])) * squares.squareRoot()
+          let size = abs(Double(values[t * stride + neuron])) * squares.squareRoot()
           if size > 0.1 { expected += 1 }
         }
       }
     }
+    backend.observer = observer
     let session = try DecoderSession(
       decoder: Decoder(backend: backend), capacity: 64, mode: .sparse,
       sparsity: Sparsity(plan: story.plan(neurons: .oracle(0.1))))
     try session.run(story.tokens.prefix(story.prompt), wanted: .last) { _, _ in }
     #expect(expected > 0)
     #expect(backend.tally.neuronRows == expected)
+  }
+}
+
+/// Hands a prompt's activations on, layer by layer.
+private final class ActivationObserver: StepObserver {
+  private let body: (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void
+
+  init(_ body: @escaping (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void) {
+    self.body = body
+  }
+
+  func observe(
+    _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
+  ) {
+    if site == .activations { body(layer, values, stride) }
   }
 }
 

@@ -2,7 +2,9 @@ import Foundation
 import Testing
 
 struct HelpTests {
-  @Test(arguments: ["generate", "inspect", "convert", "pack", "bench", "synthesize", "eval"])
+  @Test(arguments: [
+    "generate", "inspect", "convert", "pack", "train", "calibrate", "bench", "synthesize", "eval",
+  ])
   func `a command's help is the one agreed upon`(command: String) throws {
     let result = try Program.run(command, "--help")
     #expect(result.status == 0)

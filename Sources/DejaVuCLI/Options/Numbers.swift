@@ -26,6 +26,26 @@ enum Numbers {
     }
   }
 
+  /// A share above 0 and at most 1, as `0.08` or `8%`.
+  @Sendable
+  static func share(_ text: String) throws -> Double {
+    let isPercent = text.hasSuffix("%")
+    guard let number = Double(isPercent ? String(text.dropLast()) : text),
+      case let share = isPercent ? number / 100 : number, share > 0, share <= 1
+    else { throw ValidationError("it must be a share above 0 and up to 1, such as 0.08 or 8%") }
+    return share
+  }
+
+  /// A time of at least a second, as `90s`, `30m` or `2h`.
+  @Sendable
+  static func time(_ text: String) throws -> Duration {
+    let units: [Character: Double] = ["s": 1, "m": 60, "h": 3600]
+    guard let unit = text.last.flatMap({ units[$0] }), let number = Double(text.dropLast()),
+      case let seconds = number * unit, seconds >= 1, seconds <= 3.2e7
+    else { throw ValidationError("it must be a time such as 90s, 30m or 2h") }
+    return .seconds(seconds)
+  }
+
   /// A number of bytes with an optional unit, in `range`.
   static func bytes(_ range: ClosedRange<Int>) -> @Sendable (String) throws -> Int {
     { text in

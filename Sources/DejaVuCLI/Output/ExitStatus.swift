@@ -4,6 +4,7 @@ import DejaVuEvaluation
 import DejaVuFormats
 import DejaVuModels
 import DejaVuTokenizers
+import DejaVuTraining
 import Foundation
 
 /// What the program's exit code says, by `sysexits.h`.
@@ -29,7 +30,8 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch, is EvaluationError, is PredictorError: self = .badInput
+    case is TokenizerModelMismatch, is EvaluationError, is TrainingError: self = .badInput
+    case let error as PredictorError: self = Self.status(error)
     default: self = .bug
     }
   }
@@ -47,6 +49,14 @@ struct ExitStatus: RawRepresentable, Hashable {
   }
 
   private static func status(_ error: CheckpointError) -> ExitStatus {
+    switch error {
+    case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
+    case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput
+    default: .badInput
+    }
+  }
+
+  private static func status(_ error: PredictorError) -> ExitStatus {
     switch error {
     case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
     case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput

@@ -89,10 +89,12 @@ package final class Calibrator {
       "open", layers: layers, neurons: .shadow(bits: bits, .afterAttention, .threshold(-.infinity)))
     var contributions = [Float](repeating: 0, count: architecture.neurons)
     var tokens = 0
-    backend.promptObserver = { [backend] layer, activations in
+    let observer = ActivationObserver { [backend] layer, values, stride in
       let norms = backend.downNorms(layer: layer)
-      for t in stride(from: 1, to: tokens, by: 4) {
-        for i in contributions.indices { contributions[i] = abs(activations.row(t)[i]) * norms[i] }
+      for t in Swift.stride(from: 1, to: tokens, by: 4) {
+        for i in contributions.indices {
+          contributions[i] = abs(values[t * stride + i]) * norms[i]
+        }
         contributions.withUnsafeBufferPointer { values in
           curves[layer].add(
             scores: backend.lastScores(token: t, rows: values.count), contributions: values,
@@ -100,7 +102,8 @@ package final class Calibrator {
         }
       }
     }
-    defer { backend.promptObserver = nil }
+    backend.observer = observer
+    defer { backend.observer = nil }
     let sparsity = Sparsity(plan: open, choosers: shadows)
     for window in text.windows.prefix(8) {
       // One batch, so that the observer's tokens are all there are.
@@ -214,5 +217,20 @@ package final class Calibrator {
     if let best { return best }
     let fallback = Sparsity(plan: emptyPlan, choosers: shadows)
     return (fallback, try probe.damage(of: fallback))
+  }
+}
+
+/// Hands a prompt's activations on, layer by layer.
+private final class ActivationObserver: StepObserver {
+  private let body: (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void
+
+  init(_ body: @escaping (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void) {
+    self.body = body
+  }
+
+  func observe(
+    _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
+  ) {
+    if site == .activations { body(layer, values, stride) }
   }
 }

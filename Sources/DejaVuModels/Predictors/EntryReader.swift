@@ -1,15 +1,15 @@
-import DejaVuCore
+package import DejaVuCore
 import DejaVuFormats
 import DejaVuJSON
 
 /// Reads the list of entries of a predictor file's header.
-struct EntryReader {
+package struct EntryReader {
   private let path: String
   private let index: Int
   private let value: JSON
 
   /// The entries in `text`, each checked against the model.
-  static func entries(
+  package static func entries(
     in text: String?, path: String, architecture: Architecture
   ) throws(PredictorError) -> [PredictorEntry] {
     guard let text else {

@@ -81,8 +81,8 @@ extension PredictorFile {
 }
 
 /// An entry as a JSON object.
-enum EntryText {
-  static func text(_ entry: PredictorEntry) -> String {
+package enum EntryText {
+  package static func text(_ entry: PredictorEntry) -> String {
     let figures = entry.figures
     let pairs: [(String, String)] = [
       ("axis", "\"\(entry.site.axis.rawValue)\""),

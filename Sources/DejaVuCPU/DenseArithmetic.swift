@@ -1,0 +1,121 @@
+package import CDejaVuKernels
+package import DejaVuCore
+
+/// Products of float matrices and a few loops on a thread team: what training needs.
+///
+/// Every sum has an order of its own that does not depend on the number of threads.
+package final class DenseArithmetic {
+  private let team: ThreadTeam
+  private let kernels: UnsafePointer<dejavu_kernels>
+  private var packed: CPUBuffer
+  private var packedRows = 0
+  private var packedColumns = 0
+  private let panels: CPUBuffer
+
+  package init(team: ThreadTeam, kernels: UnsafePointer<dejavu_kernels>) {
+    self.team = team
+    self.kernels = kernels
+    packed = CPUBuffer(capacity: 0, width: 0)
+    panels = CPUBuffer(capacity: team.count, width: dejavu_gemm_scratch() / 4)
+  }
+
+  /// Makes A `[rows, columns]` the left operand of the products that follow.
+  package func pack(_ a: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int) {
+    let width = dejavu_packed_a_bytes(kernels, rows, columns) / 4
+    if width > packed.stride { packed = CPUBuffer(capacity: 1, width: width) }
+    dejavu_pack_tokens(team.handle, kernels, 0, packed.base, a, stride, rows, columns)
+    (packedRows, packedColumns) = (rows, columns)
+  }
+
+  /// C[t, n] = A[t] · B[n], B being `[count, columns of A]`.
+  package func multiply(
+    rows b: UnsafePointer<Float>, count: Int, stride: Int, into c: UnsafeMutablePointer<Float>,
+    stride cStride: Int
+  ) {
+    product(b, stride: stride, byRows: 1, columns: count, into: c, stride: cStride)
+  }
+
+  /// C[t, n] = Σ_k A[t, k] · B[k, n], B being `[columns of A, count]`.
+  package func multiply(
+    columns b: UnsafePointer<Float>, count: Int, stride: Int, into c: UnsafeMutablePointer<Float>,
+    stride cStride: Int
+  ) {
+    product(b, stride: stride, byRows: 0, columns: count, into: c, stride: cStride)
+  }
+
+  private func product(
+    _ b: UnsafePointer<Float>, stride: Int, byRows: Int32, columns: Int,
+    into c: UnsafeMutablePointer<Float>, stride cStride: Int
+  ) {
+    var job = dejavu_gemm_job(
+      packed_a: packed.base, tokens: packedRows, k: packedColumns, b: b, b_stride: stride * 4,
+      by_rows: byRows, accumulates: 0, c: c, c_stride: cStride)
+    dejavu_product(
+      team.handle, kernels, DType.float32.code, 0, &job, columns, panels.base)
+  }
+
+  /// Runs `body` for every chunk on the team's threads.
+  package func run(chunks: Int, _ body: @Sendable (Int) -> Void) {
+    team.run(chunks: chunks, body)
+  }
+
+  /// The loops over one row, to be called from any thread.
+  package var loops: RowLoops { RowLoops(kernels: kernels) }
+}
+
+/// Loops over one row of numbers.
+package struct RowLoops: @unchecked Sendable {
+  // Safe to share: a table of functions without state.
+  let kernels: UnsafePointer<dejavu_kernels>
+
+  /// x[i] = e^x[i].
+  package func exponentiate(_ x: UnsafeMutablePointer<Float>, count: Int) {
+    _ = kernels.pointee.exponentiate(x, count, 0)
+  }
+
+  /// out = x / √(mean(x²) + ε); lanes past `count` become 0.
+  package func normalize(
+    _ x: UnsafePointer<Float>, count: Int, padded: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    kernels.pointee.rms_norm(out, x, nil, 1e-6, count, padded)
+  }
+
+  package func widen(
+    _ from: UnsafeRawPointer, _ dtype: DType, count: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    kernels.rows(dtype).widen(out, from, count)
+  }
+
+  package func narrow(
+    _ from: UnsafePointer<Float>, _ dtype: DType, count: Int, into out: UnsafeMutableRawPointer
+  ) {
+    kernels.rows(dtype).narrow(out, from, count)
+  }
+}
+
+/// Groupwise rows made from floats, and back.
+package enum GroupwiseRows {
+  /// Rounds `columns` floats, a multiple of 64, to one row of codes and scales.
+  package static func quantize(
+    _ row: UnsafePointer<Float>, columns: Int, bits: Int, into out: UnsafeMutableRawPointer
+  ) {
+    dejavu_quantize_row(out, row, columns, Int32(bits))
+  }
+
+  /// The floats that one row stands for.
+  package static func dequantize(
+    _ row: UnsafeRawPointer, columns: Int, bits: Int, into out: UnsafeMutablePointer<Float>
+  ) {
+    let middle = Float((1 << bits) - 1) / 2
+    let (bytes, mask) = (64 * bits / 8, UInt8((1 << bits) - 1))
+    for group in 0..<columns / 64 {
+      let scale = HalfPrecision.float(
+        half: row.load(fromByteOffset: columns * bits / 8 + 2 * group, as: UInt16.self))
+      for lane in 0..<64 {
+        let byte = row.load(fromByteOffset: group * bytes + lane % bytes, as: UInt8.self)
+        let code = byte >> UInt8(lane / bytes * bits) & mask
+        out[group * 64 + lane] = (Float(code) - middle) * scale
+      }
+    }
+  }
+}

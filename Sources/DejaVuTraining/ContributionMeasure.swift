@@ -1,0 +1,83 @@
+package import DejaVuCPU
+package import DejaVuCore
+
+/// How large a row's output is: one layer's norms of down rows, and products of output rows.
+///
+/// A neuron adds a · W2[i], of norm |a| · ‖W2[i]‖. A head adds c · W_O[i], of norm √(c G cᵀ) with
+/// G = W_O[i] W_O[i]ᵀ.
+package struct ContributionMeasure {
+  /// `[F]`.
+  package let downNorms: [Float]
+  /// `[K][w, w]`, w being the lanes of a group's heads.
+  let grams: CPUBuffer
+  let groups: Int
+  let lanes: Int
+
+  package init(_ layer: PackedLayer, _ architecture: Architecture, _ arithmetic: DenseArithmetic) {
+    let loops = arithmetic.loops
+    let down = layer.bundle.down
+    let row = CPUBuffer(capacity: 1, width: down.columns)
+    downNorms = (0..<down.rows).map { index in
+      loops.widen(
+        down.base + index * down.stride, down.dtype, count: down.paddedColumns, into: row.base)
+      return (0..<down.columns).reduce(Float(0)) { $0 + row.base[$1] * row.base[$1] }
+        .squareRoot()
+    }
+    groups = architecture.kvHeads
+    lanes = architecture.headsPerGroup * architecture.headWidth
+    grams = CPUBuffer(capacity: groups * lanes, width: lanes)
+    let output = layer.output
+    let wide = CPUBuffer(capacity: lanes, width: output.columns)
+    for group in 0..<groups {
+      for lane in 0..<lanes {
+        loops.widen(
+          output.base + (group * lanes + lane) * output.stride, output.dtype,
+          count: output.paddedColumns, into: wide.row(lane))
+      }
+      arithmetic.pack(wide.base, stride: wide.stride, rows: lanes, columns: output.paddedColumns)
+      arithmetic.multiply(
+        rows: wide.base, count: lanes, stride: wide.stride, into: grams.row(group * lanes),
+        stride: grams.stride)
+    }
+  }
+
+  /// Norms of what every group adds, `[tokens, K]`.
+  ///
+  /// - Parameters:
+  ///   - context: `[tokens, stride]`, what attention hands to the output rows.
+  ///   - tokens: T.
+  ///   - stride: floats from one token to the next.
+  ///   - arithmetic: does the products.
+  ///   - work: `[tokens, lanes]` at least.
+  ///   - out: `[tokens, K]` at least.
+  func headNorms(
+    _ context: UnsafePointer<Float>, tokens: Int, stride: Int, _ arithmetic: DenseArithmetic,
+    work: CPUBuffer, into out: CPUBuffer
+  ) {
+    for group in 0..<groups {
+      let part = context + group * lanes
+      arithmetic.pack(part, stride: stride, rows: tokens, columns: lanes)
+      arithmetic.multiply(
+        rows: grams.row(group * lanes), count: lanes, stride: grams.stride, into: work.base,
+        stride: work.stride)
+      for t in 0..<tokens {
+        var square: Float = 0
+        for lane in 0..<lanes { square += work.row(t)[lane] * part[t * stride + lane] }
+        out.row(t)[group] = max(square, 0).squareRoot()
+      }
+    }
+  }
+
+  /// Norms of every group's context vector, `[tokens, K]`: the paper's measure of a head.
+  func contextNorms(
+    _ context: UnsafePointer<Float>, tokens: Int, stride: Int, into out: CPUBuffer
+  ) {
+    for t in 0..<tokens {
+      for group in 0..<groups {
+        let part = context + t * stride + group * lanes
+        out.row(t)[group] =
+          (0..<lanes).reduce(Float(0)) { $0 + part[$1] * part[$1] }.squareRoot()
+      }
+    }
+  }
+}

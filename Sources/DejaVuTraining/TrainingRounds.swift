@@ -1,0 +1,276 @@
+import DejaVu
+import DejaVuCPU
+import DejaVuCore
+import DejaVuFormats
+import DejaVuModels
+import DejaVuTokenizers
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+/// The rounds of one group: record, train, score.
+final class TrainingRounds {
+  private unowned let training: PredictorTraining
+  private let group: TrainingGroup
+  private let session: any Session
+  private let samples: SampleStore
+  private let heldOut: SampleStore
+  private let scorer: HeldOutScorer
+  private let trainer: LowRankTrainer
+  private let models: [LowRankModel]
+  private let weights: [RowWeights]
+  private var stream: WindowStream
+  private var loss = 0.0
+  private let secondsAtStart: Double
+  private var seconds = 0.0
+  private var timedRounds = 0
+
+  private var window: Int { training.plan.window }
+  private var roundTokens: Int { group.fresh * window }
+  private var options: TrainingOptions { training.options }
+  private var architecture: Architecture { training.engine.model.architecture }
+
+  init(_ training: PredictorTraining, _ group: TrainingGroup) throws {
+    self.training = training
+    self.group = group
+    let architecture = training.engine.model.architecture
+    session = try training.engine.makeSession(capacity: training.plan.window)
+    samples = try SampleStore(
+      tokens: group.slots * training.plan.window, group: group, architecture: architecture)
+    let heldOutWindows = max(1, TrainingShape.heldOutTokens / training.plan.window)
+    heldOut = try SampleStore(
+      tokens: heldOutWindows * training.plan.window, group: group, architecture: architecture)
+    scorer = HeldOutScorer(store: heldOut, arithmetic: training.arithmetic)
+    trainer = LowRankTrainer(
+      arithmetic: training.arithmetic, sites: group.sites, hidden: architecture.hidden,
+      batch: TrainingShape.minibatch)
+    stream = training.windows(of: training.text.training)
+    secondsAtStart = training.elapsed
+    let options = training.options
+    weights = group.sites.map { site in
+      let isPlain = site.site.axis == .neurons && options.criterion == .activation
+      return RowWeights(
+        positive: isPlain ? 1 : ContributionCode.threshold, massPower: options.massPower)
+    }
+    let first = training.state.group * 1_000_003
+    models = group.sites.enumerated().map { index, site in
+      let model = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
+      var random = TrainingRandom(
+        seed: options.seed &* 0x1000_0000_01B3 &+ UInt64(first + index))
+      model.initialize(&random)
+      return model
+    }
+    try restore()
+  }
+
+  private func restore() throws {
+    guard training.state.round > 0, let stored = training.stored, let path = training.statePath
+    else {
+      training.state.random = TrainingRandom(seed: options.seed &+ 77)
+      return
+    }
+    for (index, model) in models.enumerated() {
+      try stored.file.restore(model, index: index, steps: stored.steps, path: path)
+    }
+    training.stored = nil
+  }
+
+  /// - Returns: false when it was interrupted; the state is stored then.
+  func run(_ door: TrainingDoor) throws -> Bool {
+    guard try recordHeldOut(door), try refill(door) else { return try interrupted() }
+    while !isDone {
+      let start = ContinuousClock.now
+      guard try collect(into: training.state.round, door) else { return try interrupted() }
+      trainRound(door)
+      training.state.round += 1
+      seconds += (ContinuousClock.now - start) / .seconds(1)
+      timedRounds += 1
+      planTokens()
+      if training.state.round % TrainingShape.scoringRounds == 0 || isDone { score() }
+      if ContinuousClock.now - training.lastSave >= .seconds(30) { try save() }
+      show(door, training.elapsed)
+      if door.isInterrupted() && !isDone { return try interrupted() }
+    }
+    training.report.tokens = max(training.report.tokens, tokens)
+    training.report.heldOutTokens = heldOut.tokens
+    return true
+  }
+
+  private var tokens: Int { training.state.round * roundTokens }
+
+  private var isDone: Bool {
+    if training.state.stale >= TrainingShape.patience { return true }
+    guard let planned = options.tokens ?? training.state.plannedTokens else { return false }
+    return training.state.round > 0 && tokens >= planned
+  }
+
+  private func interrupted() throws -> Bool {
+    // Models change in whole rounds only, so what they are is the state after the last one.
+    if training.state.round > 0 { try save() }
+    return false
+  }
+
+  private func save() throws {
+    try training.save(Array(zip(group.sites, models)).map { (site: $0.0, model: $0.1) })
+  }
+
+  // Samples -----------------------------------------------------------------------------------
+
+  private func recordHeldOut(_ door: TrainingDoor) throws -> Bool {
+    var stream = training.windows(of: training.text.heldOut)
+    for index in 0..<heldOut.tokens / window {
+      if door.isInterrupted() { return false }
+      try record(try stream.next(), into: heldOut, slot: index)
+    }
+    return true
+  }
+
+  /// Brings back the windows that a continued run had in memory.
+  private func refill(_ door: TrainingDoor) throws -> Bool {
+    let done = training.state.round * group.fresh
+    for index in 0..<done {
+      let tokens = try stream.next()
+      guard index >= done - group.slots else { continue }
+      if door.isInterrupted() { return false }
+      try record(tokens, into: samples, slot: index % group.slots)
+    }
+    return true
+  }
+
+  private func collect(into round: Int, _ door: TrainingDoor) throws -> Bool {
+    for index in round * group.fresh..<(round + 1) * group.fresh {
+      if door.isInterrupted() { return false }
+      try record(try stream.next(), into: samples, slot: index % group.slots)
+      show(door, training.elapsed)
+    }
+    return true
+  }
+
+  private func record(_ tokens: [TokenID], into store: SampleStore, slot: Int) throws {
+    defer { training.recorder.stop() }
+    try training.read(tokens, session) { start in
+      training.recorder.record(
+        into: store, group: group, thresholds: training.thresholds, row: slot * window + start)
+    }
+  }
+
+  // Training ----------------------------------------------------------------------------------
+
+  private func trainRound(_ door: TrainingDoor) {
+    let filled = min((training.state.round + 1) * group.fresh, group.slots) * window
+    let steps = max(1, options.passes * roundTokens / TrainingShape.minibatch)
+    for step in 0..<steps {
+      let picked = (0..<TrainingShape.minibatch).map { _ in training.state.random.index(filled) }
+      let share = Double(step) / Double(steps)
+      var sum = 0.0
+      for (index, site) in group.sites.enumerated() {
+        gather(picked, index, site)
+        sum += trainer.step(
+          models[index], tokens: picked.count, weights: weights[index],
+          learningRate: learningRate(models[index].steps, share: share))
+      }
+      let mean = sum / Double(group.sites.count)
+      loss = loss == 0 ? mean : 0.98 * loss + 0.02 * mean
+      show(door, training.elapsed)
+    }
+  }
+
+  private func gather(_ picked: [Int], _ index: Int, _ site: TrainingSite) {
+    nonisolated(unsafe) let (samples, x, codes) = (samples, trainer.x, trainer.codes)
+    let loops = training.arithmetic.loops
+    training.arithmetic.run(chunks: 16) { part in
+      for t in part * picked.count / 16..<(part + 1) * picked.count / 16 {
+        loops.widen(
+          samples.stream(site.stream, token: picked[t]), .float16, count: samples.width,
+          into: x.row(t))
+        (codes + t * site.rows).update(
+          from: samples.codes(index, token: picked[t]), count: site.rows)
+      }
+    }
+  }
+
+  /// Warm-up, then half a cosine over the planned tokens.
+  ///
+  /// The first rounds, in which nobody knows how many there will be, are at its top.
+  private func learningRate(_ step: Int, share: Double) -> Float {
+    let warmUp = min(1, Float(step + 1) / Float(TrainingShape.warmUpSteps))
+    guard training.state.round >= TrainingShape.timedRounds,
+      let planned = options.tokens ?? training.state.plannedTokens
+    else { return options.learningRate * warmUp }
+    let done = (Double(training.state.round) + share) * Double(roundTokens)
+    let progress = min(done / Double(max(planned, 1)), 1)
+    return options.learningRate * warmUp * Float(0.01 + 0.99 * (1 + cos(.pi * progress)) / 2)
+  }
+
+  // Time --------------------------------------------------------------------------------------
+
+  /// Decides after the first rounds how many tokens the time allows, and takes some back where
+  /// the machine has become slower since.
+  private func planTokens() {
+    guard options.tokens == nil, let budget = options.timeBudget else { return }
+    let groupsLeft = Double(training.plan.groups.count - training.state.group)
+    let share = (budget / .seconds(1) - secondsAtStart) / groupsLeft
+    let left = secondsAtStart + share - training.elapsed
+    let roundsLeft = max(0, Int(left / (seconds / Double(timedRounds))))
+    guard training.state.round >= TrainingShape.timedRounds || roundsLeft == 0 else { return }
+    guard let planned = training.state.plannedTokens else {
+      training.state.plannedTokens = tokens + Int(Double(roundsLeft) * 0.94) * roundTokens
+      return
+    }
+    let possible = tokens + roundsLeft * roundTokens
+    if possible < planned {
+      training.state.plannedTokens = possible
+      training.report.isCutShort = true
+    }
+  }
+
+  // Scoring -----------------------------------------------------------------------------------
+
+  /// Scores every predictor as it would be stored, and keeps those that became better.
+  private func score() {
+    var isBetter = false
+    for (index, site) in group.sites.enumerated() {
+      let rounded = RoundedPredictor(models[index], bits: options.bits)
+      let stored = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
+      rounded.restore(stored, bits: options.bits)
+      var figures = scorer.figures(
+        of: stored, at: index, site, positive: weights[index].positive, trainer: trainer)
+      figures.tokens = tokens
+      if let old = training.state.best[site.site]?.entry.figures,
+        (old.coveredMass, old.recall) >= (figures.coveredMass, figures.recall)
+      {
+        continue
+      }
+      isBetter = true
+      let entry = PredictorEntry(
+        site: site.site, rank: site.rank, bits: options.bits, hasBias: true,
+        criterion: options.criterion.rawValue,
+        threshold: Double(training.thresholds[PredictorKey(site.site)] ?? 0), figures: figures)
+      training.state.best[site.site] = BestPredictor(entry: entry, rounded: rounded)
+    }
+    training.state.stale = isBetter ? 0 : training.state.stale + 1
+  }
+
+  private func show(_ door: TrainingDoor, _ elapsed: Double) {
+    let planned = options.tokens ?? training.state.plannedTokens
+    let axis = group.sites.contains { $0.site.axis == .neurons } ? RowAxis.neurons : .heads
+    let masses = group.sites.filter { $0.site.axis == axis }.compactMap {
+      training.state.best[$0.site]?.entry.figures.coveredMass
+    }
+    var remaining: Double?
+    if let planned, timedRounds > 0 {
+      remaining = Double(max(planned - tokens, 0) / roundTokens) * seconds / Double(timedRounds)
+    } else if let budget = options.timeBudget {
+      remaining = max(0, budget / .seconds(1) - elapsed)
+    }
+    door.progress(
+      TrainingProgress(
+        phase: "training", tokens: tokens, plannedTokens: planned ?? 0, loss: loss, axis: axis,
+        coveredMass: masses, remainingSeconds: remaining))
+  }
+}
