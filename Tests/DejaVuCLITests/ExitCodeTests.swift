@@ -36,10 +36,10 @@ struct ExitCodeTests {
     #expect(isOneLine(result.errors), "\(result.errors)")
   }
 
-  @Test func `a number for sparsity is told about density`() throws {
+  @Test func `a number for sparsity is told about plans`() throws {
     let result = try Program.run("generate", "x", "--sparsity", "0.5")
     #expect(result.status == 64)
-    #expect(result.errors.contains("--density"))
+    #expect(result.errors.contains("dejavu calibrate"))
   }
 
   @Test(arguments: ["generate", "inspect"])

@@ -117,6 +117,6 @@ struct ComparedRunTests {
     run.tally.cache = 60
     (run.tally.neuronRows, run.tally.neuronRowsOfAll) = (3, 12)
     #expect(run.bytesPerToken == 125 && run.mlpBytesPerToken == 110)
-    #expect(run.neuronDensity == 0.25 && run.headDensity == 0)
+    #expect(run.tally.neuronDensity == 0.25 && run.tally.headDensity == 0)
   }
 }

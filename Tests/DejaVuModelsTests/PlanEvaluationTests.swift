@@ -50,7 +50,7 @@ struct PlanEvaluationTests {
     #expect(runs[1].losses == runs[0].losses && runs[0].agreements == tokens)
     #expect(runs[2].losses != runs[0].losses)
     let share = 2 / Double(engine.model.architecture.neurons)
-    #expect(abs(runs[2].neuronDensity - share) < 1e-9)
+    #expect(abs(runs[2].tally.neuronDensity - share) < 1e-9)
     for (index, window) in windows.enumerated() {
       let session = try engine.makeSession(capacity: window.count)
       let scores = try session.scores(of: window, path: .decode)

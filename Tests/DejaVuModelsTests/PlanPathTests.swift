@@ -41,7 +41,7 @@ struct PlanPathTests {
       }
       #expect(differences.count == windows.count * 11)
       let near = Double(differences.count { $0 <= 1e-3 }) / Double(differences.count)
-      #expect(near >= (placement == .afterAttention ? 1 : 0.9), "\(placement)")
+      #expect(near >= (placement == .afterAttention ? 1 : 0.8), "\(placement)")
       #expect(cost > 0.1, "\(placement) left nothing out")
     }
   }
