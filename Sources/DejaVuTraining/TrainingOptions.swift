@@ -32,8 +32,8 @@ package struct TrainingOptions: Hashable, Sendable {
   package var tokens: Int?
   package var seed: UInt64 = 1
   /// How often each token is trained on, on average.
-  package var passes = 3
-  package var learningRate: Float = 2e-3
+  package var passes = 4
+  package var learningRate: Float = 0.02
   /// Positive rows weigh by this power of their contribution; 0 weighs them alike, as the paper.
   package var massPower: Float = 0
   /// Bytes for samples in memory.

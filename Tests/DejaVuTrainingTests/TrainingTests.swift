@@ -28,7 +28,7 @@ struct TrainingTests {
     #expect(try file(TinyTraining.training(options: other)) != first)
   }
 
-  @Test(arguments: [30, 66, 82, 103])
+  @Test(arguments: [30, 66, 82, 101])
   func `an interrupted training ends as one that ran through`(window: Int) throws {
     let whole = try file(TinyTraining.training())
     let state = TinyTraining.path("state")
