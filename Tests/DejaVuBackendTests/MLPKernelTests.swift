@@ -89,7 +89,7 @@ struct MLPRows {
               up_bias: up.baseAddress, gate_bias: isGated ? gate.baseAddress : nil,
               list: one.isListed ? list.baseAddress : nil, gated: isGated ? 1 : 0,
               activation: one.activation.kernelCode, skips: one.skips ? 1 : 0,
-              threshold: one.threshold, scattered: one.isScattered ? 1 : 0,
+              threshold: one.threshold, down_norms: nil, scattered: one.isScattered ? 1 : 0,
               prefetches_down: one.prefetchesDown ? 1 : 0)
             return kernels.mlp_rows(&job, first, count, &acc)
           }
