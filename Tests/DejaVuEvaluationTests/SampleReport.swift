@@ -25,7 +25,7 @@ extension SpeedReport {
       machine: .init(
         processor: "Example CPU", cores: 2, instructionSet: "avx512", blas: blas,
         blasMissing: blas == nil ? "no BLAS was found; install OpenBLAS" : nil),
-      method: .init(rounds: 2, tokensPerRun: 2, seed: 1),
+      method: .init(rounds: 2, tokensPerRun: 2, seed: 1, sparsity: sparsity),
       memory: .init(
         peakBytes: 2_900_000_000, weightBytes: 2_631_000_000, cacheBytes: 252_000_000))
     report.bandwidth = [.init(threads: 2, gigabytesPerSecond: [33, 34, 35])]
@@ -38,6 +38,7 @@ extension SpeedReport {
     report.decode = [
       decodeRow(.dense, milliseconds: [[80, 82], [84, 86]], bytes: 2_620_000_000),
       decodeRow(.exact, milliseconds: [[60, 62], [64, 66]], bytes: 1_940_000_000),
+      decodeRow(.sparse, milliseconds: [[29, 30], [30, 31]], bytes: 840_000_000),
     ]
     report.compareWithDense()
     var prompt = PromptFigures(tokens: 128, flops: 3.1e11)
@@ -54,12 +55,27 @@ extension SpeedReport {
     return report
   }
 
+  private static var sparsity: SparsityRow {
+    SparsityRow(
+      plan: "synthetic", window: 16, mlpDensity: 0.1, headDensity: 0.5, rank: 256, bits: 8,
+      mlpOverlap: 0.45, headOverlap: 0.6)
+  }
+
   private static func decodeRow(
     _ mode: RunMode, milliseconds: [[Double]], bytes: Int
   ) -> DecodeRow {
     var figures = DecodeFigures(mode: mode, depth: 128)
     figures.rounds = zip(milliseconds, [33.0, 35.0]).map { times, probe in
       .init(milliseconds: times, tally: tally(bytes: 2 * bytes, tokens: 2), probe: probe)
+    }
+    figures.parts = [
+      .init(part: "mlp", milliseconds: 9.5, bytes: 80_000_000),
+      .init(part: "settling", milliseconds: 0.25, bytes: 1_500_000),
+    ]
+    if mode == .sparse {
+      let site = ChooserSite(layer: 0, axis: .neurons, kind: .lowRank(.afterAttention))
+      figures.overlap.note(site, [1, 2, 5, 9])
+      figures.overlap.note(site, [0, 2, 9, 10])
     }
     return DecodeRow(figures, model: .sample, threads: 2, bandwidth: 34)
   }
