@@ -113,7 +113,7 @@ static void part_chunk(void *context, size_t part, size_t thread) {
 }
 
 void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
-  if (job->tokens > 1 || job->rows < 64 * PARTS) {
+  if (job->tokens > 1 || job->rows < 4 * PARTS) {
     dejavu_team_run(team, token_chunk, (void *)job, job->tokens);
     return;
   }
@@ -122,20 +122,36 @@ void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
   list_rows(job, 0);
 }
 
-static void project_chunk(void *context, size_t token, size_t thread) {
-  (void)thread;
-  const dejavu_groupwise_job *job = context;
-  dejavu_choose_job choice = {.kernels = job->kernels, .weights = job->weights, .rows = job->rows,
-                              .x = job->x, .x_stride = job->x_stride, .tokens = job->tokens,
-                              .scratch = job->scratch, .scratch_stride = job->scratch_stride};
-  quantize_vector(&choice, token);
-  score_rows(&choice, token, 0, job->rows);
-  memcpy(job->y + token * job->y_stride, scratch_of(&choice, token).scores,
+static dejavu_choose_job scoring_of(const dejavu_groupwise_job *job) {
+  return (dejavu_choose_job){.kernels = job->kernels, .weights = job->weights, .rows = job->rows,
+                             .x = job->x, .x_stride = job->x_stride, .tokens = job->tokens,
+                             .scratch = job->scratch, .scratch_stride = job->scratch_stride};
+}
+
+static void copy_scores(const dejavu_groupwise_job *job, const dejavu_choose_job *scoring,
+                        size_t token) {
+  memcpy(job->y + token * job->y_stride, scratch_of(scoring, token).scores,
          job->rows * sizeof(float));
 }
 
+static void project_chunk(void *context, size_t token, size_t thread) {
+  (void)thread;
+  const dejavu_groupwise_job *job = context;
+  dejavu_choose_job scoring = scoring_of(job);
+  quantize_vector(&scoring, token);
+  score_rows(&scoring, token, 0, job->rows);
+  copy_scores(job, &scoring, token);
+}
+
 void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job) {
-  dejavu_team_run(team, project_chunk, (void *)job, job->tokens);
+  if (job->tokens > 1 || job->rows < 4 * PARTS) {
+    dejavu_team_run(team, project_chunk, (void *)job, job->tokens);
+    return;
+  }
+  dejavu_choose_job scoring = scoring_of(job);
+  quantize_vector(&scoring, 0);
+  dejavu_team_run(team, part_chunk, &scoring, PARTS);
+  copy_scores(job, &scoring, 0);
 }
 
 static uint16_t half_of(float value) {

@@ -55,9 +55,9 @@ public struct GenerationReport: Hashable, Sendable {
   public var decodeTime = Duration.zero
   /// Bytes that decoding one token read, on average.
   public var bytesPerToken = 0.0
-  /// What decoding read; the prompt does not count.
   /// Share of the dense model's weight bytes that decoding a token read, choosers included.
   public var weightShare = 1.0
+  /// What decoding read; the prompt does not count.
   package var tally = Tally()
 
   /// Decoded tokens per second; the first token comes out of the prompt and does not count.
@@ -78,7 +78,8 @@ package struct TextGenerator {
   /// - Parameters:
   ///   - prompt: the text to continue; an empty one stands for the model's first token.
   ///   - options: what to generate and when to stop.
-  ///   - mode: which rows are read.
+  ///   - mode: which rows are read once the prompt, which is dense, is through.
+  ///   - sparsity: what mode sparse follows.
   ///   - isCancelled: asked before each batch of the prompt and after each token, whether or not
   ///     it brought text.
   ///   - onPiece: called with each piece of valid text; returns whether to go on.

@@ -30,12 +30,14 @@ struct Calibrate: ParsableCommand {
     transform: Calibrate.share)
   var maxPerplexityIncrease = 0.01
 
-  @Option(help: ArgumentHelp("Name of the plan (default: the increase, as in 1%).", valueName: "name"))
+  @Option(
+    help: ArgumentHelp("Name of the plan (default: the increase, as in 1%).", valueName: "name"))
   var name: String?
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Windows of 512 tokens to measure on (2 to 4096; default: 16).", valueName: "count"),
+    help: ArgumentHelp(
+      "Windows of 512 tokens to measure on (2 to 4096; default: 16).", valueName: "count"),
     transform: Numbers.whole(2...4096))
   var windows = 16
 
@@ -44,7 +46,8 @@ struct Calibrate: ParsableCommand {
 
   @Option(
     name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp("Threads that compute (1 to 1024; default: one per core).", valueName: "count"),
+    help: ArgumentHelp(
+      "Threads that compute (1 to 1024; default: one per core).", valueName: "count"),
     transform: Numbers.whole(1...1024))
   var threads: Int?
 
@@ -103,7 +106,9 @@ struct Calibrate: ParsableCommand {
       throw ValidationError("it must be a share such as 1% or 0.01")
     }
     let share = isPercent ? value / 100 : value
-    guard share > 0, share <= 0.5 else { throw ValidationError("it must be above 0 and at most 50%") }
+    guard share > 0, share <= 0.5 else {
+      throw ValidationError("it must be above 0 and at most 50%")
+    }
     return share
   }
 }

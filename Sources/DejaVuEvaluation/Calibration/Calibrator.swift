@@ -42,7 +42,8 @@ package final class Calibrator {
   private let report: (CalibrationStep) -> Void
   private var shadows: [ChooserSite: ChooserWeights] = [:]
 
-  package init?(model: LanguageModel, options: Options, report: @escaping (CalibrationStep) -> Void) {
+  package init?(model: LanguageModel, options: Options, report: @escaping (CalibrationStep) -> Void)
+  {
     guard let backend = model.engine.cpu else { return nil }
     self.model = model
     engine = model.engine
