@@ -25,7 +25,7 @@ struct TrainingArguments: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "Share of a layer's bytes that its predictor may take.", valueName: "share"),
+      "Share of a layer's bytes that its predictor may take (default: 8%).", valueName: "share"),
     transform: Numbers.share)
   var predictorBudget = 0.08
 
@@ -39,7 +39,7 @@ struct TrainingArguments: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Bits of a stored weight: 8 or 4.", valueName: "n"),
+    help: ArgumentHelp("Bits of a stored weight: 8 or 4 (default: 8).", valueName: "n"),
     transform: Numbers.whole(4...8))
   var bits = 8
 
@@ -68,7 +68,7 @@ struct TrainingArguments: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Seed of every random choice.", valueName: "n"),
+    help: ArgumentHelp("Seed of every random choice (default: 1).", valueName: "n"),
     transform: Numbers.whole(0...Int.max))
   var seed = 1
 
