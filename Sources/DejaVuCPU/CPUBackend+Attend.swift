@@ -173,8 +173,7 @@ extension CPUBackend {
     ] {
       product(
         matrix, tokens: tokens, byRows: true, into: projected.base + offset,
-        stride: projected.stride)
-      if let bias { addBias(bias, to: projected, offset: offset, count: matrix.rows) }
+        stride: projected.stride, bias: bias)
       offset += matrix.rows
     }
     for slice in batch.slices {
@@ -192,12 +191,6 @@ extension CPUBackend {
       scratch.context.base, stride: scratch.context.stride, tokens: tokens, width: lanes)
     product(weights.output, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
     tally.attentionWeights += 2 * (lanes + kvLanes) * weights.query.rowBytes
-  }
-
-  private func addBias(_ bias: FloatVector, to buffer: CPUBuffer, offset: Int, count: Int) {
-    for t in batch.tokens.indices {
-      kernels.pointee.add(buffer.row(t) + offset, bias.base, nil, count)
-    }
   }
 
   /// Groups may owe keys from decoding when more prompt arrives.

@@ -123,17 +123,19 @@ extension CPUBackend {
   }
 
   /// Multiplies the packed operand: by rows, out[t, r] = a[t] · matrix[r]; else
-  /// out[t, c] = Σ_r a[t, r] · matrix[r, c].
+  /// out[t, c] = Σ_r a[t, r] · matrix[r, c]. Bias and activation are applied while a strip of the
+  /// result is in the cache of the thread that made it.
   func product(
     _ matrix: RowMatrix, tokens: Int, byRows: Bool, into out: UnsafeMutablePointer<Float>,
-    stride: Int
+    stride: Int, bias: FloatVector? = nil, activation: Activation? = nil
   ) {
     var job = dejavu_gemm_job(
       packed_a: scratch.packed.base, tokens: tokens,
       k: byRows ? matrix.paddedColumns : matrix.rows, b: matrix.base, b_stride: matrix.stride,
       by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride)
-    dejavu_product(
+    dejavu_product_with(
       team.handle, kernels, matrix.dtype.code, multipliesInBFloat16 ? 1 : 0, &job,
-      byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base)
+      byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base,
+      dejavu_epilogue(bias: bias?.base, activation: activation?.code ?? -1))
   }
 }

@@ -56,13 +56,13 @@ extension CPUBackend {
     let activations = scratch.activations
     if architecture.blockOrder == .postNorm { show(x, at: .mlpInput, layer: layer) }
     pack(x.base, stride: x.stride, tokens: tokens, width: weights.bundle.matrix.paddedColumns)
-    project(weights.bundle.up, bias: weights.upBias, into: activations)
+    let activation = architecture.activation
     if let gate = weights.bundle.gate, let gates = scratch.gates {
-      project(gate, bias: weights.gateBias, into: gates)
-      activate(gates)
+      project(weights.bundle.up, bias: weights.upBias, nil, into: activations)
+      project(gate, bias: weights.gateBias, activation, into: gates)
       multiply(activations, by: gates)
     } else {
-      activate(activations)
+      project(weights.bundle.up, bias: weights.upBias, activation, into: activations)
     }
     show(activations, at: .activations, layer: layer)
     switch neurons {
@@ -75,19 +75,12 @@ extension CPUBackend {
     tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
   }
 
-  private func project(_ matrix: RowMatrix, bias: FloatVector?, into out: CPUBuffer) {
+  private func project(
+    _ matrix: RowMatrix, bias: FloatVector?, _ activation: Activation?, into out: CPUBuffer
+  ) {
     product(
-      matrix, tokens: batch.tokens.count, byRows: true, into: out.base, stride: out.stride)
-    guard let bias else { return }
-    for t in batch.tokens.indices {
-      kernels.pointee.add(out.row(t), bias.base, nil, architecture.neurons)
-    }
-  }
-
-  private func activate(_ buffer: CPUBuffer) {
-    for t in batch.tokens.indices {
-      kernels.pointee.activate(buffer.row(t), architecture.neurons, architecture.activation.code)
-    }
+      matrix, tokens: batch.tokens.count, byRows: true, into: out.base, stride: out.stride,
+      bias: bias, activation: activation)
   }
 
   private func multiply(_ buffer: CPUBuffer, by gates: CPUBuffer) {
