@@ -21,8 +21,8 @@ package struct TrainingOptions: Hashable, Sendable {
   package var budget = 0.08
   /// Instead of the budget: one rank for all neurons' predictors, a multiple of 64.
   package var rank: Int?
-  /// Bits of a stored weight: 8 or 4.
-  package var bits = 8
+  /// Bits of a stored weight, 8 or 4: at equal bytes twice the rank is worth more than exactness.
+  package var bits = 4
   package var criterion = Criterion.contribution
   /// Share of the mass that positive rows carry.
   package var mass = 0.98
@@ -32,7 +32,7 @@ package struct TrainingOptions: Hashable, Sendable {
   package var tokens: Int?
   package var seed: UInt64 = 1
   /// How often each token is trained on, on average.
-  package var passes = 4
+  package var passes = 3
   package var learningRate: Float = 0.02
   /// Positive rows weigh by this power of their contribution; 0 weighs them alike, as the paper.
   package var massPower: Float = 0

@@ -73,7 +73,7 @@ struct TrainingTests {
       return asked > 100
     })
     var other = TinyTraining.options()
-    other.bits = 4
+    other.bits = 8
     #expect(throws: TrainingError.foreignState(path: state)) {
       try TinyTraining.training(options: other, state: state)
     }

@@ -39,9 +39,9 @@ struct TrainingArguments: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Bits of a stored weight: 8 or 4 (default: 8).", valueName: "n"),
+    help: ArgumentHelp("Bits of a stored weight: 8 or 4 (default: 4).", valueName: "n"),
     transform: Numbers.whole(4...8))
-  var bits = 8
+  var bits = 4
 
   @Option(
     help: ArgumentHelp(
