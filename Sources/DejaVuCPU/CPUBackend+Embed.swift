@@ -122,9 +122,10 @@ extension CPUBackend {
       width)
   }
 
-  /// Multiplies the packed operand: by rows, out[t, r] = a[t] · matrix[r]; else
-  /// out[t, c] = Σ_r a[t, r] · matrix[r, c]. Bias and activation are applied while a strip of the
-  /// result is in the cache of the thread that made it.
+  /// Multiplies the packed operand, then adds the bias and activates.
+  ///
+  /// By rows out[t, r] = a[t] · matrix[r], else out[t, c] = Σ_r a[t, r] · matrix[r, c]. Bias and
+  /// activation are applied while a strip of the result is in the cache of the thread that made it.
   func product(
     _ matrix: RowMatrix, tokens: Int, byRows: Bool, into out: UnsafeMutablePointer<Float>,
     stride: Int, bias: FloatVector? = nil, activation: Activation? = nil
