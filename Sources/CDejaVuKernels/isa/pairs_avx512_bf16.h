@@ -8,6 +8,18 @@ static inline vf vpair(vf first, vf second) {
   __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
   return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
+/// `vpair` of sixteen stored values each; bfloat16 needs no rounding and is only interleaved.
+static inline vf pair_rows_f32(const float *first, const float *second) {
+  return vpair(vload(first), vload(second));
+}
+static inline vf pair_rows_f16(const uint16_t *first, const uint16_t *second) {
+  return vpair(vload_f16(first), vload_f16(second));
+}
+static inline vf pair_rows_bf16(const uint16_t *first, const uint16_t *second) {
+  __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)first));
+  __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)second));
+  return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+}
 static inline vf load_pairs_f32(const float *p) {
   return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(vload(p + VW), vload(p)));
 }

@@ -24,9 +24,16 @@ static inline void NAME(pack_rows_bf16)(uint32_t *out, const char *b, size_t str
 static inline void NAME(pack_columns_bf16)(uint32_t *out, const char *b, size_t stride, size_t n,
                                            size_t kc) {
   for (size_t k = 0; k < kc; k += 2) {
+    const ELEM *row = (const ELEM *)(b + k * stride);
+    const ELEM *next = (const ELEM *)(b + (k + 1) * stride);
+    if (n == GEMM_NR && k + 1 < kc) {
+      for (size_t j = 0; j < GEMM_NR; j += VW)
+        vstore((float *)(out + k / 2 * GEMM_NR + j), NAME(pair_rows)(row + j, next + j));
+      continue;
+    }
     float first[GEMM_NR] = {0}, second[GEMM_NR] = {0};
-    NAME(widen)(first, b + k * stride, n);
-    if (k + 1 < kc) NAME(widen)(second, b + (k + 1) * stride, n);
+    NAME(widen)(first, row, n);
+    if (k + 1 < kc) NAME(widen)(second, next, n);
     for (size_t j = 0; j < GEMM_NR; j += VW)
       vstore((float *)(out + k / 2 * GEMM_NR + j), vpair(vload(first + j), vload(second + j)));
   }
