@@ -36,7 +36,7 @@ package struct SparsityStore {
     let maker = ShadowMaker(backend: backend)
     var choosers: [ChooserSite: ChooserWeights] = [:]
     for (layer, rows) in plan.layers.enumerated() {
-      for (axis, policy) in [(ChooserSite.Axis.heads, rows.heads), (.neurons, rows.neurons)] {
+      for (axis, policy) in [(RowAxis.heads, rows.heads), (.neurons, rows.neurons)] {
         switch policy {
         case .shadow(let bits, _, _):
           let site = ChooserSite(layer: layer, axis: axis, kind: .shadow(bits: bits))

@@ -50,11 +50,11 @@ package struct SyntheticSparsity {
   /// Choosers with the same densities in every layer, the first included; call ``tune(on:)``.
   package init(architecture: Architecture, options: Options) {
     self.options = options
-    let kinds: [(ChooserSite.Axis, Placement, Double, Double, Int)] = [
+    let kinds: [(RowAxis, Placement, Double, Double, Int)] = [
       (.heads, .same, options.headDensity, options.headOverlap, architecture.kvHeads),
       (.neurons, .afterAttention, options.mlpDensity, options.mlpOverlap, architecture.neurons),
     ]
-    var policies: [ChooserSite.Axis: RowPolicy] = [:]
+    var policies: [RowAxis: RowPolicy] = [:]
     var choosers: [ChooserSite: SyntheticChooser] = [:]
     for (axis, placement, density, overlap, rows) in kinds {
       guard density < 1 else {

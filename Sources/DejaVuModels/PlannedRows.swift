@@ -6,13 +6,12 @@ package struct ChooserSite: Hashable, Sendable {
     case shadow(bits: Int)
     case lowRank(Placement)
   }
-  package enum Axis: String, Hashable, Sendable { case heads, neurons }
 
   package let layer: Int
-  package let axis: Axis
+  package let axis: RowAxis
   package let kind: Kind
 
-  package init(layer: Int, axis: Axis, kind: Kind) {
+  package init(layer: Int, axis: RowAxis, kind: Kind) {
     self.layer = layer
     self.axis = axis
     self.kind = kind
@@ -93,7 +92,7 @@ package final class PlannedRows<B: Backend>: Selector {
 
   /// Makes the choice of one block if its plan places it here.
   private func choose(
-    _ axis: ChooserSite.Axis, _ layer: Int, when placements: Set<Placement>, seeing x: B.Buffer
+    _ axis: RowAxis, _ layer: Int, when placements: Set<Placement>, seeing x: B.Buffer
   ) {
     let plan = sparsity.plan.layers[layer]
     let policy = axis == .heads ? plan.heads : plan.neurons
@@ -121,7 +120,7 @@ package final class PlannedRows<B: Backend>: Selector {
   }
 
   private func randomRows(
-    _ axis: ChooserSite.Axis, _ layer: Int, _ density: Double, _ seed: UInt64
+    _ axis: RowAxis, _ layer: Int, _ density: Double, _ seed: UInt64
   ) -> [Int32] {
     let universe = axis == .heads ? backend.architecture.kvHeads : backend.architecture.neurons
     let stream = seed &+ step &* 1_000_003 &+ UInt64(layer) &* 7919

@@ -56,7 +56,7 @@ struct PlacementTests {
     var random = SeededRandom(seed: 1)
     var choosers: [ChooserSite: ChooserWeights] = [:]
     for layer in 0..<3 {
-      for (axis, policy) in [(ChooserSite.Axis.heads, heads), (.neurons, neurons)] {
+      for (axis, policy) in [(RowAxis.heads, heads), (.neurons, neurons)] {
         guard case .lowRank(let placement, _) = policy else { continue }
         let rows = axis == .heads ? architecture.kvHeads : architecture.neurons
         choosers[ChooserSite(layer: layer, axis: axis, kind: .lowRank(placement))] =

@@ -86,7 +86,7 @@ struct SparsityStoreTests {
     let sparsity = try store.resolve(store.plans[0], on: backend)
     #expect(sparsity.choosers.count == stored.count)
     for (site, original) in stored {
-      let axis: ChooserSite.Axis = site.axis == .heads ? .heads : .neurons
+      let axis = site.axis
       let key = ChooserSite(layer: site.layer, axis: axis, kind: .lowRank(.layerAhead))
       let found = try #require(sparsity.choosers[key])
       #expect(bytes(found.first) == bytes(original.first))

@@ -110,18 +110,6 @@ package final class SparseProbe {
   }
 }
 
-/// ln Σ e^logit, in double precision.
-package func logSumExp(_ logits: UnsafeBufferPointer<Float>) -> Double {
-  var greatest = -Float.infinity
-  for logit in logits where logit > greatest { greatest = logit }
-  var sum = 0.0
-  for logit in logits {
-    let distance = logit - greatest
-    if distance > -40 { sum += Double(expf(distance)) }
-  }
-  return Double(greatest) + log(sum)
-}
-
 extension Tally {
   static func + (left: Tally, right: Tally) -> Tally {
     var sum = left

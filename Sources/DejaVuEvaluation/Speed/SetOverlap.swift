@@ -3,7 +3,7 @@ package import DejaVuModels
 /// How much of a token's set the next token's set holds again, by axis: |S ∩ S′| / |S|.
 package struct SetOverlap {
   private var last: [ChooserSite: [Int32]] = [:]
-  private var sums: [ChooserSite.Axis: (shares: Double, count: Int)] = [:]
+  private var sums: [RowAxis: (shares: Double, count: Int)] = [:]
 
   package init() {}
 
@@ -18,7 +18,7 @@ package struct SetOverlap {
   }
 
   /// The mean over layers and pairs of neighbouring tokens; nil where nothing was chosen twice.
-  package func mean(_ axis: ChooserSite.Axis) -> Double? {
+  package func mean(_ axis: RowAxis) -> Double? {
     sums[axis].map { $0.shares / Double($0.count) }
   }
 
