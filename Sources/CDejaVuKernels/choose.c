@@ -27,29 +27,10 @@ static token_scratch scratch_of(const dejavu_choose_job *job, size_t token) {
   return s;
 }
 
-/// x ≈ step · q, with the greatest magnitude at 127.
-static void quantize_vector(const dejavu_choose_job *job, size_t token) {
+static void round_vector(const dejavu_choose_job *job, size_t token) {
   token_scratch s = scratch_of(job, token);
-  const float *x = job->x + token * job->x_stride;
-  size_t d = job->weights.d;
-  float greatest = 0;
-  for (size_t i = 0; i < d; i++) {
-    float magnitude = fabsf(x[i]);
-    greatest = magnitude > greatest ? magnitude : greatest;
-  }
-  // The reciprocal of anything smaller is infinite.
-  if (!(greatest > 1e-36f)) greatest = 0;
-  float scale = greatest > 0 ? 127 / greatest : 0;
-  for (size_t g = 0; g < d / DEJAVU_GROUP; g++) {
-    int32_t sum = 0;
-    for (size_t i = g * DEJAVU_GROUP; i < (g + 1) * DEJAVU_GROUP; i++) {
-      int32_t q = (int32_t)lrintf(x[i] * scale);
-      s.q[i] = (int8_t)(q > 127 ? 127 : q < -127 ? -127 : q);
-      sum += s.q[i];
-    }
-    s.group_sums[g] = (float)sum;
-  }
-  *s.step = greatest / 127;
+  *s.step = job->kernels->groupwise_round(s.q, s.group_sums, job->x + token * job->x_stride,
+                                          job->weights.d, job->weights.bits);
 }
 
 static void score_rows(const dejavu_choose_job *job, size_t token, size_t first, size_t count) {
@@ -100,16 +81,46 @@ static void list_rows(const dejavu_choose_job *job, size_t token) {
 static void token_chunk(void *context, size_t token, size_t thread) {
   (void)thread;
   const dejavu_choose_job *job = context;
-  quantize_vector(job, token);
+  round_vector(job, token);
   score_rows(job, token, 0, job->rows);
   list_rows(job, token);
 }
 
+static size_t first_of(const dejavu_choose_job *job, size_t part) {
+  return part * job->rows / PARTS;
+}
+
+static void score_part(const dejavu_choose_job *job, size_t part) {
+  score_rows(job, 0, first_of(job, part), first_of(job, part + 1) - first_of(job, part));
+}
+
+/// Scores a part of the rows and, where the threshold is known, lists those above it where the
+/// part begins.
 static void part_chunk(void *context, size_t part, size_t thread) {
   (void)thread;
   const dejavu_choose_job *job = context;
-  size_t first = part * job->rows / PARTS, end = (part + 1) * job->rows / PARTS;
-  score_rows(job, 0, first, end - first);
+  score_part(job, part);
+  if (job->keep > 0) return;
+  size_t first = first_of(job, part), count = first_of(job, part + 1) - first;
+  size_t *chosen = (size_t *)scratch_of(job, 0).copy;
+  chosen[part] =
+      gather(job->lists + first, scratch_of(job, 0).scores, first, count, job->threshold);
+}
+
+/// Moves the parts' lists together.
+static void join_lists(const dejavu_choose_job *job) {
+  const size_t *chosen = (const size_t *)scratch_of(job, 0).copy;
+  size_t total = 0;
+  for (size_t part = 0; part < PARTS; part++) {
+    memmove(job->lists + total, job->lists + first_of(job, part), chosen[part] * sizeof(int32_t));
+    total += chosen[part];
+  }
+  job->counts[0] = total;
+}
+
+static void project_part(void *context, size_t part, size_t thread) {
+  (void)thread;
+  score_part(context, part);
 }
 
 void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
@@ -117,9 +128,10 @@ void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
     dejavu_team_run(team, token_chunk, (void *)job, job->tokens);
     return;
   }
-  quantize_vector(job, 0);
+  round_vector(job, 0);
   dejavu_team_run(team, part_chunk, (void *)job, PARTS);
-  list_rows(job, 0);
+  if (job->keep > 0) list_rows(job, 0);
+  else join_lists(job);
 }
 
 static dejavu_choose_job scoring_of(const dejavu_groupwise_job *job) {
@@ -138,7 +150,7 @@ static void project_chunk(void *context, size_t token, size_t thread) {
   (void)thread;
   const dejavu_groupwise_job *job = context;
   dejavu_choose_job scoring = scoring_of(job);
-  quantize_vector(&scoring, token);
+  round_vector(&scoring, token);
   score_rows(&scoring, token, 0, job->rows);
   copy_scores(job, &scoring, token);
 }
@@ -149,8 +161,8 @@ void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job
     return;
   }
   dejavu_choose_job scoring = scoring_of(job);
-  quantize_vector(&scoring, 0);
-  dejavu_team_run(team, part_chunk, &scoring, PARTS);
+  round_vector(&scoring, 0);
+  dejavu_team_run(team, project_part, &scoring, PARTS);
   copy_scores(job, &scoring, 0);
 }
 

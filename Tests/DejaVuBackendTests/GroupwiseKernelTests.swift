@@ -64,6 +64,29 @@ struct GroupwiseKernelTests {
     }
   }
 
+  @Test(arguments: InstructionSet.available, [2, 4, 8])
+  func `a vector is rounded to bytes, and arranged as codes are`(
+    instructionSet: InstructionSet, bits: Int
+  ) throws {
+    let kernels = try instructionSet.kernels()
+    var random = SeededRandom(seed: 9)
+    for columns in [64, 128, 192, 320, 768] {
+      var x = random.units(columns)
+      x[columns / 3] = -1.5
+      let expected = Rounded(q: x.map { Int8(($0 * (127 / 1.5)).rounded(.toNearestOrEven)) }, step: 1)
+      var q = [Int8](repeating: 99, count: columns + 1)
+      var sums = stale(columns / 64)
+      let step = kernels.groupwise_round(&q, &sums, x, columns, Int32(bits))
+      #expect(abs(step - 1.5 / 127) < 1e-8)
+      #expect(Array(q[..<columns]) == expected.arranged(bits: bits))
+      #expect(q[columns] == 99)
+      #expect(sums == expected.sums)
+      let zero = [Float](repeating: 0, count: columns)
+      #expect(kernels.groupwise_round(&q, &sums, zero, columns, Int32(bits)) == 0)
+      #expect(q[..<columns].allSatisfy { $0 == 0 })
+    }
+  }
+
   @Test(arguments: [2, 4, 8])
   func `a rounded weight is within half a step, or the outermost`(bits: Int) {
     var random = SeededRandom(seed: 3)
@@ -141,7 +164,7 @@ struct GroupwiseKernelTests {
     let kernels = try instructionSet.kernels()
     let (bias, gain) = (bias.map { OwnedVector($0) }, gain.map { OwnedVector($0) })
     var scores = stale(matrix.rows + 1)
-    x.q.withUnsafeBufferPointer { q in
+    x.arranged(bits: matrix.bits).withUnsafeBufferPointer { q in
       x.sums.withUnsafeBufferPointer { sums in
         guard let q = q.baseAddress, let sums = sums.baseAddress else { return }
         var weights = dejavu_groupwise(
@@ -166,6 +189,21 @@ private struct Rounded {
   let q: [Int8]
   let sums: [Float]
   let step: Float
+
+  /// For every 64 bytes of codes, or what is left of a row, the lanes of each shift in turn.
+  func arranged(bits: Int) -> [Int8] {
+    let (planes, group) = (8 / bits, 64 * bits / 8)
+    var arranged: [Int8] = []
+    let bytes = q.count / planes
+    for start in stride(from: 0, to: bytes, by: 64) {
+      for plane in 0..<planes {
+        for at in start..<min(start + 64, bytes) {
+          arranged.append(q[at / group * 64 + plane * group + at % group])
+        }
+      }
+    }
+    return arranged
+  }
 
   init(q: [Int8], step: Float) {
     self.q = q

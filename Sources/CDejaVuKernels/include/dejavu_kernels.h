@@ -69,6 +69,7 @@ typedef struct {
 
 /// A vector rounded to 8 bits: x ≈ step · q.
 typedef struct {
+  /// Arranged for the bits of the codes that it meets, by `groupwise_round`.
   const int8_t *q;
   /// Σ q over each group, as floats.
   const float *group_sums;
@@ -126,6 +127,9 @@ typedef struct {
   /// scores[r] = (w[r] · x + bias[r]) · gain[r] for rows first..<first + count.
   void (*groupwise_scores)(float *scores, const dejavu_groupwise *w,
                            const dejavu_quantized_vector *x, size_t first, size_t count);
+  /// Rounds x (d lanes) to q in −127...127, arranged for codes of `bits` bits, and sums each group.
+  /// Returns the step: the greatest magnitude is at 127.
+  float (*groupwise_round)(int8_t *q, float *group_sums, const float *x, size_t d, int32_t bits);
   /// Sums of the memory at p, for measuring bandwidth: plain, and with prefetching.
   uint64_t (*read_plain)(const void *p, size_t bytes);
   uint64_t (*read_prefetching)(const void *p, size_t bytes);

@@ -5,48 +5,84 @@
 // x ≈ step · q with q in −127...127, so that
 //   w · x = step · Σ_g scale_g · (Σ_{i ∈ g} code_i · q_i − (2^bits − 1) / 2 · Σ_{i ∈ g} q_i).
 // Integer sums are exact; only the sum over groups is in float32.
+//
+// q is arranged as codes are: for every 64 bytes of codes (fewer at a row's end) there is a plane
+// of as many q for each of the 8 / bits shifts that take codes out of a byte. So a full vector of
+// codes meets full vectors of q, whatever the number of bits.
 
-enum { GROUP = 64 };
+enum { GROUP = 64, BLOCK = 64, AHEAD = 4096 };
+
+/// Where in the arranged vector the q lies that meets shift `plane` of byte `at` of the codes.
+static inline size_t arranged_index(size_t at, size_t plane, size_t planes, size_t bytes) {
+  size_t block = at / BLOCK, rest = bytes - block * BLOCK;
+  return block * BLOCK * planes + plane * (rest < BLOCK ? rest : BLOCK) + at % BLOCK;
+}
 
 #if defined(GROUPWISE_AVX512)
 
-/// 64 codes as unsigned bytes.
-static inline __m512i codes_of(const uint8_t *row, size_t group, int32_t bits) {
-  if (bits == 8) return _mm512_loadu_si512(row + group * 64);
-  if (bits == 4) {
-    // Byte j holds lane j in its low half and lane j + 32 in its high half.
-    __m256i packed = _mm256_loadu_si256((const __m256i *)(row + group * 32));
-    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(packed),
-                                      _mm256_srli_epi16(packed, 4), 1);
-    return _mm512_and_si512(both, _mm512_set1_epi8(15));
-  }
-  // Byte j holds lanes j, j + 16, j + 32 and j + 48.
-  __m512i packed = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(row + group * 16)));
-  __m512i shifted = _mm512_srlv_epi64(packed, _mm512_set_epi64(6, 6, 4, 4, 2, 2, 0, 0));
-  return _mm512_and_si512(shifted, _mm512_set1_epi8(3));
-}
-
-static inline vf group_product(const uint8_t *row, size_t group, int32_t bits, const int8_t *q) {
-  __m512i codes = codes_of(row, group, bits), x = _mm512_loadu_si512(q + group * 64);
+static inline __m512i add_products(__m512i sum, __m512i codes, __m512i x, int32_t bits) {
 #if defined(GROUPWISE_VNNI)
-  return _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, x));
+  (void)bits;
+  return _mm512_dpbusd_epi32(sum, codes, x);
 #else
   if (bits < 8) {
     __m512i pairs = _mm512_maddubs_epi16(codes, x);
-    return _mm512_cvtepi32_ps(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
-  // 8-bit codes would saturate 16-bit sums.
-  __m512i low = _mm512_madd_epi16(_mm512_cvtepu8_epi16(_mm512_castsi512_si256(codes)),
-                                  _mm512_cvtepi8_epi16(_mm512_castsi512_si256(x)));
-  __m512i high = _mm512_madd_epi16(_mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(codes, 1)),
-                                   _mm512_cvtepi8_epi16(_mm512_extracti64x4_epi64(x, 1)));
-  return _mm512_cvtepi32_ps(_mm512_add_epi32(low, high));
+  // 8-bit codes would saturate 16-bit sums. Unpacking keeps each product in its own 32-bit lane.
+  __m512i zero = _mm512_setzero_si512(), sign = _mm512_movm_epi8(_mm512_movepi8_mask(x));
+  __m512i low = _mm512_madd_epi16(_mm512_unpacklo_epi8(codes, zero), _mm512_unpacklo_epi8(x, sign));
+  __m512i high = _mm512_madd_epi16(_mm512_unpackhi_epi8(codes, zero), _mm512_unpackhi_epi8(x, sign));
+  return _mm512_add_epi32(sum, _mm512_add_epi32(low, high));
 #endif
+}
+
+/// Sums of the products of up to 64 bytes of codes, in 32-bit lanes in the order of the bytes.
+static inline __m512i block_product(const uint8_t *codes, const int8_t *q, size_t bytes,
+                                    int32_t bits) {
+  __mmask64 all = bytes >= BLOCK ? ~0ull : (1ull << bytes) - 1;
+  size_t plane = bytes >= BLOCK ? BLOCK : bytes;
+  __m512i packed = _mm512_maskz_loadu_epi8(all, codes);
+  __m512i mask = _mm512_set1_epi8((char)((1 << bits) - 1)), sum = _mm512_setzero_si512();
+  for (int32_t shift = 0; shift < 8; shift += bits, q += plane) {
+    __m512i shifted = _mm512_and_si512(_mm512_srli_epi16(packed, (unsigned)shift), mask);
+    sum = add_products(sum, shifted, _mm512_maskz_loadu_epi8(all, q), bits);
+  }
+  return sum;
+}
+
+/// Lane i of the result names the group, among those of a block, that 32-bit lane i is of.
+static inline __m512i groups_of_lanes(int32_t bits) {
+  if (bits == 8) return _mm512_setzero_si512();
+  if (bits == 4) return _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+}
+
+static inline float row_product(const uint8_t *row, const int8_t *q, size_t bytes,
+                                const float *middles, int32_t bits) {
+  vf total = vzero();
+  size_t planes = 8 / (size_t)bits, groups = bytes * planes / GROUP;
+  __m512i next = _mm512_set1_epi32((int)planes);
+  // The scales of sixteen groups stay in a register.
+  for (size_t g = 0; g < groups; g += 16) {
+    size_t count = groups - g < 16 ? groups - g : 16;
+    __m256i halves = _mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), row + bytes + 2 * g);
+    vf scales = _mm512_cvtph_ps(halves);
+    total = vfma(scales, vload(middles + g), total);
+    __m512i owners = groups_of_lanes(bits);
+    size_t end = (g + count) * GROUP / planes;
+    for (size_t at = g * GROUP / planes; at < end; at += BLOCK) {
+      __m512i sum = block_product(row + at, q + at * planes, end - at, bits);
+      total = vfma(_mm512_cvtepi32_ps(sum), _mm512_permutexvar_ps(owners, scales), total);
+      owners = _mm512_add_epi32(owners, next);
+    }
+  }
+  return vsum(total);
 }
 
 #elif defined(GROUPWISE_AVX2)
 
-static inline __m256i half_product(__m256i codes, __m256i x, int32_t bits) {
+static inline __m256i products(__m256i codes, __m256i x, int32_t bits) {
   if (bits < 8)
     return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), _mm256_set1_epi16(1));
   __m256i low = _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(codes)),
@@ -56,65 +92,125 @@ static inline __m256i half_product(__m256i codes, __m256i x, int32_t bits) {
   return _mm256_add_epi32(low, high);
 }
 
-static inline vf group_product(const uint8_t *row, size_t group, int32_t bits, const int8_t *q) {
-  __m256i first, second;
-  if (bits == 8) {
-    first = _mm256_loadu_si256((const __m256i *)(row + group * 64));
-    second = _mm256_loadu_si256((const __m256i *)(row + group * 64 + 32));
-  } else if (bits == 4) {
-    __m256i packed = _mm256_loadu_si256((const __m256i *)(row + group * 32));
-    first = _mm256_and_si256(packed, _mm256_set1_epi8(15));
-    second = _mm256_and_si256(_mm256_srli_epi16(packed, 4), _mm256_set1_epi8(15));
-  } else {
-    __m256i packed = _mm256_broadcastsi128_si256(
-        _mm_loadu_si128((const __m128i *)(row + group * 16)));
-    __m256i mask = _mm256_set1_epi8(3);
-    first = _mm256_and_si256(_mm256_srlv_epi64(packed, _mm256_set_epi64x(2, 2, 0, 0)), mask);
-    second = _mm256_and_si256(_mm256_srlv_epi64(packed, _mm256_set_epi64x(6, 6, 4, 4)), mask);
+/// 32 bytes, or 16 and zeros.
+static inline __m256i load_part(const void *p, size_t bytes) {
+  return bytes >= 32 ? _mm256_loadu_si256((const __m256i *)p)
+                     : _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)p));
+}
+
+static inline float scaled_products(const uint8_t *row, const int8_t *q, size_t bytes,
+                                    const float *scales, const float *middles, int32_t bits) {
+  vf total = vzero(), share = vset(bits == 2 ? 0.25f : bits == 4 ? 0.125f : 0.0625f);
+  size_t planes = 8 / (size_t)bits;
+  __m256i mask = _mm256_set1_epi8((char)((1 << bits) - 1));
+  for (size_t at = 0; at < bytes; at += 32) {
+    __m256i packed = load_part(row + at, bytes - at), sum = _mm256_setzero_si256();
+    for (size_t plane = 0; plane < planes; plane++) {
+      __m128i shift = _mm_cvtsi32_si128((int)plane * bits);
+      __m256i codes = _mm256_and_si256(_mm256_srl_epi16(packed, shift), mask);
+      const int8_t *x = q + arranged_index(at, plane, planes, bytes);
+      sum = _mm256_add_epi32(sum, products(codes, load_part(x, bytes - at), bits));
+    }
+    size_t g = at * planes / GROUP;
+    vf scale = vset(scales[g]), middle = vset(middles[g]);
+    if (bits == 2) {
+      scale = _mm256_blend_ps(scale, vset(scales[g + 1]), 0xF0);
+      middle = _mm256_blend_ps(middle, vset(middles[g + 1]), 0xF0);
+    }
+    // Exact: a group's middle is divided among its 4, 8 or 16 lanes.
+    total = vfma(vfma(middle, share, _mm256_cvtepi32_ps(sum)), scale, total);
   }
-  const __m256i *x = (const __m256i *)(q + group * 64);
-  __m256i sum = _mm256_add_epi32(half_product(first, _mm256_loadu_si256(x), bits),
-                                 half_product(second, _mm256_loadu_si256(x + 1), bits));
-  return _mm256_cvtepi32_ps(sum);
+  return vsum(total);
 }
 
 #else
 
-static inline int32_t code_at(const uint8_t *row, size_t lane, int32_t bits) {
-  size_t group = lane / GROUP, at = lane % GROUP;
-  if (bits == 8) return row[lane];
-  if (bits == 4) return row[group * 32 + at % 32] >> (at / 32 * 4) & 15;
-  return row[group * 16 + at % 16] >> (at / 16 * 2) & 3;
-}
-
-static inline vf group_product(const uint8_t *row, size_t group, int32_t bits, const int8_t *q) {
-  int32_t sums[VW] = {0};
-  for (size_t i = 0; i < GROUP; i++)
-    sums[i % VW] += code_at(row, group * GROUP + i, bits) * q[group * GROUP + i];
-  float wide[VW];
-  for (size_t i = 0; i < VW; i++) wide[i] = (float)sums[i];
-  return vload(wide);
+static inline float scaled_products(const uint8_t *row, const int8_t *q, size_t bytes,
+                                    const float *scales, const float *middles, int32_t bits) {
+  size_t planes = 8 / (size_t)bits, group = GROUP / planes;
+  float total = 0;
+  for (size_t g = 0; g < bytes / group; g++) {
+    int32_t sum = 0;
+    for (size_t at = g * group; at < (g + 1) * group; at++)
+      for (size_t plane = 0; plane < planes; plane++)
+        sum += (row[at] >> (plane * (size_t)bits) & ((1 << bits) - 1))
+               * q[arranged_index(at, plane, planes, bytes)];
+    total += ((float)sum + middles[g]) * scales[g];
+  }
+  return total;
 }
 
 #endif
 
-static void kernel_groupwise_scores(float *scores, const dejavu_groupwise *w,
-                                    const dejavu_quantized_vector *x, size_t first,
-                                    size_t count) {
-  size_t groups = w->d / GROUP;
-  float middle = (float)((1 << w->bits) - 1) / 2;
+#if !defined(GROUPWISE_AVX512)
+
+static inline float row_product(const uint8_t *row, const int8_t *q, size_t bytes,
+                                const float *middles, int32_t bits) {
+  size_t groups = bytes * 8 / (size_t)bits / GROUP;
+  const uint16_t *scales = (const uint16_t *)(row + bytes);
+  float storage[GROUPWISE_MAX_GROUPS + 2 * VW], *wide = storage + VW;
+  wide[groups] = 0;
+  // The last vector may begin among the codes before the scales: a row has enough of them.
+  vstore(wide + groups - VW, vload_f16(scales + groups - VW));
+  for (size_t g = 0; g + VW <= groups; g += VW) vstore(wide + g, vload_f16(scales + g));
+  return scaled_products(row, q, bytes, wide, middles, bits);
+}
+
+#endif
+
+static inline __attribute__((always_inline)) void score_rows(
+    float *scores, const dejavu_groupwise *w, const dejavu_quantized_vector *x, size_t first,
+    size_t count, int32_t bits) {
+  size_t groups = w->d / GROUP, bytes = w->d * (size_t)bits / 8;
+  // −(2^bits − 1) / 2 · Σ q of each group, and zeros up to a whole vector.
+  float middles[GROUPWISE_MAX_GROUPS + VW], middle = (float)((1 << bits) - 1) / 2;
+  for (size_t g = 0; g < groups + VW; g++)
+    middles[g] = g < groups ? -middle * x->group_sums[g] : 0;
   for (size_t r = first; r < first + count; r++) {
     const uint8_t *row = (const uint8_t *)w->rows + r * w->stride;
-    const uint16_t *scales = (const uint16_t *)(row + w->d * (size_t)w->bits / 8);
-    vf total = vzero();
-    float wide[GROUPWISE_MAX_GROUPS], correction = 0;
-    widen_f16(wide, scales, groups);
-    for (size_t g = 0; g < groups; g++) {
-      total = vfma(group_product(row, g, w->bits, x->q), vset(wide[g]), total);
-      correction += wide[g] * x->group_sums[g];
-    }
-    float y = x->step * (vsum(total) - middle * correction);
+    // As far ahead as the bandwidth probe's: rows in a row, and less than a page of them.
+    for (size_t at = 0; at < w->stride; at += 64) __builtin_prefetch(row + AHEAD + at, 0, 3);
+    float y = x->step * row_product(row, x->q, bytes, middles, bits);
     if (w->bias) y += w->bias[r];
     scores[r] = w->gain ? y * w->gain[r] : y;
   }
+}
+
+static void kernel_groupwise_scores(float *scores, const dejavu_groupwise *w,
+                                    const dejavu_quantized_vector *x, size_t first,
+                                    size_t count) {
+  if (w->bits == 8) score_rows(scores, w, x, first, count, 8);
+  else if (w->bits == 4) score_rows(scores, w, x, first, count, 4);
+  else score_rows(scores, w, x, first, count, 2);
+}
+
+static float kernel_groupwise_round(int8_t *q, float *group_sums, const float *x, size_t d,
+                                    int32_t bits) {
+  vf highest = vzero(), lowest = vzero();
+  for (size_t i = 0; i < d; i += VW) {
+    highest = vmax(highest, vload(x + i));
+    lowest = vmin(lowest, vload(x + i));
+  }
+  float greatest = vmaxall(vmax(highest, vsub(vzero(), lowest)));
+  // The reciprocal of anything smaller is infinite.
+  if (!(greatest > 1e-36f)) greatest = 0;
+  vf scale = vset(greatest > 0 ? 127 / greatest : 0);
+  size_t planes = 8 / (size_t)bits, lanes = GROUP / planes, bytes = d / planes;
+  for (size_t g = 0; g < d / GROUP; g++) {
+    float whole[GROUP];
+    int32_t sum = 0;
+    for (size_t i = 0; i < GROUP; i += VW) {
+      vf y = vround(vmul(vload(x + g * GROUP + i), scale));
+      vstore(whole + i, vmin(vmax(y, vset(-127)), vset(127)));
+    }
+    for (size_t plane = 0; plane < planes; plane++) {
+      int8_t *part = q + arranged_index(g * lanes, plane, planes, bytes);
+      for (size_t i = 0; i < lanes; i++) {
+        part[i] = (int8_t)whole[plane * lanes + i];
+        sum += part[i];
+      }
+    }
+    group_sums[g] = (float)sum;
+  }
+  return greatest / 127;
 }

@@ -63,6 +63,7 @@
     .layer_norm = kernel_layer_norm, .rms_norm = kernel_rms_norm,                               \
     .activate = kernel_activate, .exponentiate = kernel_exponentiate, .reduce = kernel_reduce,  \
     .add = kernel_add, .pack_a = kernel_pack_a, .pack_a_bf16 = BF16_KERNEL(kernel_pack_a_bf16), \
-    .groupwise_scores = kernel_groupwise_scores, .read_plain = kernel_read_plain, .read_prefetching = kernel_read_prefetching,               \
+    .groupwise_scores = kernel_groupwise_scores, .groupwise_round = kernel_groupwise_round,     \
+    .read_plain = kernel_read_plain, .read_prefetching = kernel_read_prefetching,               \
     .gemm_tile_tokens = GEMM_MR                                                                 \
   }
