@@ -118,18 +118,7 @@ typedef struct {
   const dejavu_gemm_job *job;
   size_t columns, strip;
   char *scratch;
-  dejavu_epilogue epilogue;
 } product_context;
-
-static void finish_strip(const product_context *c, size_t first, size_t count) {
-  const float *bias = c->epilogue.bias;
-  if (!bias && c->epilogue.activation < 0) return;
-  for (size_t t = 0; t < c->job->tokens; t++) {
-    float *row = c->job->c + t * c->job->c_stride + first;
-    if (bias) c->kernels->add(row, bias + first, NULL, count);
-    if (c->epilogue.activation >= 0) c->kernels->activate(row, count, c->epilogue.activation);
-  }
-}
 
 static void product_chunk(void *context, size_t chunk, size_t thread) {
   product_context *c = context;
@@ -140,23 +129,15 @@ static void product_chunk(void *context, size_t chunk, size_t thread) {
     c->rows->gemm_bf16(c->job, first, count, scratch);
   else
     c->rows->gemm(c->job, first, count, scratch);
-  finish_strip(c, first, count);
-}
-
-void dejavu_product_with(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
-                         int32_t in_bf16, const dejavu_gemm_job *job, size_t columns,
-                         void *scratch, dejavu_epilogue epilogue) {
-  // Rows of B are long runs already; where B is read across its rows, wider strips make them so.
-  size_t strip = job->by_rows ? 64 : 256;
-  product_context context = {kernels, &kernels->rows[weight_type], in_bf16, job, columns, strip,
-                             scratch, epilogue};
-  dejavu_team_run(team, product_chunk, &context, (columns + strip - 1) / strip);
 }
 
 void dejavu_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                     int32_t in_bf16, const dejavu_gemm_job *job, size_t columns, void *scratch) {
-  dejavu_epilogue none = {.bias = NULL, .activation = -1};
-  dejavu_product_with(team, kernels, weight_type, in_bf16, job, columns, scratch, none);
+  // Rows of B are long runs already; where B is read across its rows, wider strips make them so.
+  size_t strip = job->by_rows ? 64 : 256;
+  product_context context = {kernels, &kernels->rows[weight_type], in_bf16, job, columns, strip,
+                             scratch};
+  dejavu_team_run(team, product_chunk, &context, (columns + strip - 1) / strip);
 }
 
 /// Transposes count × columns elements of `size` bytes; the source runs along our rows.

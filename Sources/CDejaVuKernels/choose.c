@@ -4,7 +4,7 @@
 
 #include "dejavu_blocks.h"
 
-enum { PARTS = 16 };
+enum { MOST_PARTS = 16, LEAST_PART_BYTES = 128 << 10, LEAST_ROWS = 64 };
 
 static size_t rounded(size_t n) { return (n + 31) / 32 * 32; }
 
@@ -49,12 +49,9 @@ static size_t gather(int32_t *list, const float *scores, size_t first, size_t co
   return chosen;
 }
 
-/// The threshold that `keep` scores lie above, by quickselect on a copy.
-static float threshold_of(const dejavu_choose_job *job, token_scratch s) {
-  if (job->keep >= job->rows) return -INFINITY;
-  memcpy(s.copy, s.scores, job->rows * sizeof(float));
-  float *v = s.copy;
-  size_t low = 0, high = job->rows - 1, target = job->keep;
+/// v[target] of v in descending order, by quickselect; v is rearranged.
+static float select_score(float *v, size_t count, size_t target) {
+  size_t low = 0, high = count - 1;
   while (low < high) {
     float pivot = v[low + (high - low) / 2];
     size_t i = low, j = high;
@@ -72,6 +69,39 @@ static float threshold_of(const dejavu_choose_job *job, token_scratch s) {
   return v[target];
 }
 
+/// Copies the scores that are at least `least`; returns how many.
+static size_t copy_from(float *out, const float *scores, size_t count, float least) {
+  size_t kept = 0;
+  for (size_t r = 0; r < count; r++) {
+    out[kept] = scores[r];
+    kept += scores[r] >= least;
+  }
+  return kept;
+}
+
+/// The threshold that `keep` scores lie above.
+///
+/// A sample of the scores gives a floor that a few more than `keep` of them reach, so that only
+/// those need be put in order. A floor that proves too high falls back to all of them.
+static float threshold_of(const dejavu_choose_job *job, token_scratch s) {
+  enum { STRIDE = 16 };
+  if (job->keep >= job->rows) return -INFINITY;
+  size_t samples = job->rows / STRIDE, count = 0;
+  // Two standard deviations of the sampled rank, at least, above the rank that is sought.
+  size_t rank = job->keep / STRIDE, margin = 2 + rank / 8;
+  while (margin * margin < 4 * rank) margin++;
+  if (rank + margin < samples / 2) {
+    for (size_t i = 0; i < samples; i++) s.copy[i] = s.scores[i * STRIDE];
+    float floor = select_score(s.copy, samples, rank + margin);
+    count = copy_from(s.copy, s.scores, job->rows, floor);
+  }
+  if (count <= job->keep) {
+    memcpy(s.copy, s.scores, job->rows * sizeof(float));
+    count = job->rows;
+  }
+  return select_score(s.copy, count, job->keep);
+}
+
 static void list_rows(const dejavu_choose_job *job, size_t token) {
   token_scratch s = scratch_of(job, token);
   float threshold = job->keep > 0 ? threshold_of(job, s) : job->threshold;
@@ -86,8 +116,15 @@ static void token_chunk(void *context, size_t token, size_t thread) {
   list_rows(job, token);
 }
 
+/// Pieces that one token's rows are claimed in: each begins with a wait for memory, so small
+/// matrices have few.
+static size_t parts_of(const dejavu_choose_job *job) {
+  size_t parts = job->rows * job->weights.stride / LEAST_PART_BYTES;
+  return parts < 4 ? 4 : parts > MOST_PARTS ? MOST_PARTS : parts;
+}
+
 static size_t first_of(const dejavu_choose_job *job, size_t part) {
-  return part * job->rows / PARTS;
+  return part * job->rows / parts_of(job);
 }
 
 static void score_part(const dejavu_choose_job *job, size_t part) {
@@ -110,8 +147,8 @@ static void part_chunk(void *context, size_t part, size_t thread) {
 /// Moves the parts' lists together.
 static void join_lists(const dejavu_choose_job *job) {
   const size_t *chosen = (const size_t *)scratch_of(job, 0).copy;
-  size_t total = 0;
-  for (size_t part = 0; part < PARTS; part++) {
+  size_t total = 0, parts = parts_of(job);
+  for (size_t part = 0; part < parts; part++) {
     memmove(job->lists + total, job->lists + first_of(job, part), chosen[part] * sizeof(int32_t));
     total += chosen[part];
   }
@@ -124,12 +161,12 @@ static void project_part(void *context, size_t part, size_t thread) {
 }
 
 void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
-  if (job->tokens > 1 || job->rows < 4 * PARTS) {
+  if (job->tokens > 1 || job->rows < LEAST_ROWS) {
     dejavu_team_run(team, token_chunk, (void *)job, job->tokens);
     return;
   }
   round_vector(job, 0);
-  dejavu_team_run(team, part_chunk, (void *)job, PARTS);
+  dejavu_team_run(team, part_chunk, (void *)job, parts_of(job));
   if (job->keep > 0) list_rows(job, 0);
   else join_lists(job);
 }
@@ -156,13 +193,13 @@ static void project_chunk(void *context, size_t token, size_t thread) {
 }
 
 void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job) {
-  if (job->tokens > 1 || job->rows < 4 * PARTS) {
+  if (job->tokens > 1 || job->rows < LEAST_ROWS) {
     dejavu_team_run(team, project_chunk, (void *)job, job->tokens);
     return;
   }
   dejavu_choose_job scoring = scoring_of(job);
   round_vector(&scoring, 0);
-  dejavu_team_run(team, project_part, &scoring, PARTS);
+  dejavu_team_run(team, project_part, &scoring, parts_of(&scoring));
   copy_scores(job, &scoring, 0);
 }
 

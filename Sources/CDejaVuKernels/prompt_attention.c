@@ -43,16 +43,8 @@ static void softmax_row(const dejavu_prompt_attention_job *job, float *row, size
   size_t low = first;
   if (job->sliding_window && position + 1 > job->sliding_window + first)
     low = position + 1 - job->sliding_window;
-  float max = -INFINITY;
-  for (size_t p = low; p <= position; p++) {
-    float score = row[p - first] * job->scale + slope * (float)p;
-    row[p - first] = score;
-    max = score > max ? score : max;
-  }
-  size_t seen = position + 1 - low;
-  float sum = job->kernels->exponentiate(row + (low - first), seen, max);
+  job->kernels->softmax(row + (low - first), position + 1 - low, job->scale, slope, low);
   for (size_t i = 0; i < low - first; i++) row[i] = 0;
-  for (size_t i = low - first; i < position + 1 - first; i++) row[i] /= sum;
   for (size_t i = position + 1 - first; i < width; i++) row[i] = 0;
 }
 

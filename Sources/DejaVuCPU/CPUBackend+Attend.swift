@@ -220,8 +220,9 @@ extension CPUBackend {
     let element = cacheLayout.dtype.size
     let narrow = kernels.rows(cacheLayout.dtype).narrow
     let cache = slice.cache
-    for i in 0..<slice.count {
-      let (row, position) = (scratch.projected.row(slice.start + i), slice.position + i)
+    eachToken { t in
+      guard t >= slice.start, t < slice.start + slice.count else { return }
+      let (row, position) = (scratch.projected.row(t), slice.position + t - slice.start)
       if let rotary {
         let (c, s) = (
           rotary.cosines.base + position * rotary.half, rotary.sines.base + position * rotary.half

@@ -43,7 +43,7 @@ extension CPUBackend {
       case .mlp(let layer): model.layers[layer].mlpNorm
       }
     if architecture.blockOrder != .postNorm { showStream(x, before: site) }
-    for t in batch.tokens.indices { normalize(x.row(t), by: norm, into: out.row(t)) }
+    eachToken { [self] t in normalize(x.row(t), by: norm, into: out.row(t)) }
   }
 
   /// Where norms come first, what they read is the residual stream at a block's half.
@@ -74,8 +74,25 @@ extension CPUBackend {
       case .attention(let layer): model.layers[layer].outputBias
       case .mlp(let layer): model.layers[layer].downBias
       }
-    for t in batch.tokens.indices {
+    eachToken { [kernels] t in
       kernels.pointee.add(x.row(t), contribution.row(t), vector?.base, x.stride)
+    }
+  }
+
+  /// Runs `body` for every token of the batch, many tokens on all threads.
+  ///
+  /// Tokens must not meet in memory.
+  func eachToken(_ body: (Int) -> Void) {
+    let (count, piece) = (batch.tokens.count, 16)
+    guard count > piece else {
+      for t in 0..<count { body(t) }
+      return
+    }
+    withoutActuallyEscaping(body) { body in
+      nonisolated(unsafe) let shared = body
+      team.run(chunks: (count + piece - 1) / piece) { chunk in
+        for t in chunk * piece..<min((chunk + 1) * piece, count) { shared(t) }
+      }
     }
   }
 
@@ -125,18 +142,21 @@ extension CPUBackend {
   /// Multiplies the packed operand, then adds the bias and activates.
   ///
   /// By rows out[t, r] = a[t] · matrix[r], else out[t, c] = Σ_r a[t, r] · matrix[r, c]. Bias and
-  /// activation are applied while a strip of the result is in the cache of the thread that made it.
+  /// activation are applied while a tile of the result is in the cache of the thread that made it.
   func product(
     _ matrix: RowMatrix, tokens: Int, byRows: Bool, into out: UnsafeMutablePointer<Float>,
     stride: Int, bias: FloatVector? = nil, activation: Activation? = nil
   ) {
-    var job = dejavu_gemm_job(
-      packed_a: scratch.packed.base, tokens: tokens,
-      k: byRows ? matrix.paddedColumns : matrix.rows, b: matrix.base, b_stride: matrix.stride,
-      by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride)
-    dejavu_product_with(
-      team.handle, kernels, matrix.dtype.code, multipliesInBFloat16 ? 1 : 0, &job,
-      byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base,
-      dejavu_epilogue(bias: bias?.base, activation: activation?.code ?? -1))
+    let epilogue = dejavu_epilogue(bias: bias?.base, activation: activation?.code ?? -1)
+    withUnsafePointer(to: epilogue) { epilogue in
+      var job = dejavu_gemm_job(
+        packed_a: scratch.packed.base, tokens: tokens,
+        k: byRows ? matrix.paddedColumns : matrix.rows, b: matrix.base, b_stride: matrix.stride,
+        by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride,
+        epilogue: bias == nil && activation == nil ? nil : epilogue)
+      dejavu_product(
+        team.handle, kernels, matrix.dtype.code, multipliesInBFloat16 ? 1 : 0, &job,
+        byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base)
+    }
   }
 }

@@ -49,7 +49,8 @@ package final class DenseArithmetic {
   ) {
     var job = dejavu_gemm_job(
       packed_a: packed.base, tokens: packedRows, k: packedColumns, b: b, b_stride: stride * 4,
-      by_rows: byRows, accumulates: 0, c: c, c_stride: cStride)
+      by_rows: byRows, accumulates: 0, c: c, c_stride: cStride,
+      epilogue: nil)
     dejavu_product(
       team.handle, kernels, DType.float32.code, 0, &job, columns, panels.base)
   }

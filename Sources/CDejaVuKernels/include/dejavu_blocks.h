@@ -83,17 +83,6 @@ void dejavu_pack_tokens(dejavu_team *team, const dejavu_kernels *kernels, int32_
 /// scratch: dejavu_gemm_scratch bytes per thread.
 void dejavu_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                     int32_t in_bf16, const dejavu_gemm_job *job, size_t columns, void *scratch);
-/// What happens to a product while it is in the cache of the thread that made it.
-typedef struct {
-  /// Added to every token's columns; NULL without.
-  const float *_Nullable bias;
-  /// DEJAVU_RELU …; negative leaves the sums as they are.
-  int32_t activation;
-} dejavu_epilogue;
-/// `dejavu_product`, then bias and activation strip by strip.
-void dejavu_product_with(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
-                         int32_t in_bf16, const dejavu_gemm_job *job, size_t columns,
-                         void *scratch, dejavu_epilogue epilogue);
 
 /// Causal attention of consecutive tokens of one sequence, in float32.
 typedef struct {

@@ -39,6 +39,14 @@ typedef struct {
   int32_t prefetches_down;
 } dejavu_mlp_job;
 
+/// What happens to a tile of a product while it is in the cache: C = act(C + bias).
+typedef struct {
+  /// One per column; NULL without.
+  const float *_Nullable bias;
+  /// DEJAVU_RELU …; negative leaves the sums as they are.
+  int32_t activation;
+} dejavu_epilogue;
+
 /// One matrix product C[t, n] (+)= Σ_k A[t, k] · B, with A packed beforehand.
 typedef struct {
   const void *packed_a;
@@ -50,6 +58,7 @@ typedef struct {
   int32_t accumulates;
   float *c;
   size_t c_stride;
+  const dejavu_epilogue *_Nullable epilogue;
 } dejavu_gemm_job;
 
 /// Rows in groups of 64 lanes with a scale each (kernels/groupwise.h).
@@ -116,6 +125,8 @@ typedef struct {
   void (*activate)(float *x, size_t count, int32_t activation);
   /// scores[s] = exp(scores[s] − max); returns the sum.
   float (*exponentiate)(float *scores, size_t count, float max);
+  /// Softmax in place of scores[s] · scale + slope · (position + s).
+  void (*softmax)(float *scores, size_t count, float scale, float slope, size_t position);
   /// out[i] = Σ_p parts[p · stride + i], summed in ascending p.
   void (*reduce)(float *out, const float *parts, size_t stride, size_t count_parts, size_t n);
   /// x[i] += y[i] + bias[i].

@@ -60,6 +60,7 @@ static void NAME(gemm)(const dejavu_gemm_job *job, size_t n0, size_t count, floa
         size_t tall = job->tokens - p * GEMM_MR;
         gemm_tile(job->c + p * GEMM_MR * job->c_stride + n, job->c_stride, a, scratch, kc,
                   tall < GEMM_MR ? tall : GEMM_MR, width, accumulates);
+        if (k0 + kc == job->k) finish_tile(job, p * GEMM_MR, n, width);
       }
     }
   }

@@ -59,6 +59,7 @@ static void NAME(gemm_bf16)(const dejavu_gemm_job *job, size_t n0, size_t count,
         size_t tall = job->tokens - p * GEMM_MR;
         gemm_tile_bf16(job->c + p * GEMM_MR * job->c_stride + n, job->c_stride, a, packed,
                        (kc + 1) / 2, tall < GEMM_MR ? tall : GEMM_MR, width, accumulates);
+        if (k0 + kc == job->k) finish_tile(job, p * GEMM_MR, n, width);
       }
     }
   }

@@ -61,7 +61,8 @@
     .isa = isa_value, .name = isa_name,                                                         \
     .rows = {ROW_KERNELS(f32), ROW_KERNELS(f16), ROW_KERNELS(bf16)},                            \
     .layer_norm = kernel_layer_norm, .rms_norm = kernel_rms_norm,                               \
-    .activate = kernel_activate, .exponentiate = kernel_exponentiate, .reduce = kernel_reduce,  \
+    .activate = kernel_activate, .exponentiate = kernel_exponentiate, .softmax = kernel_softmax, \
+    .reduce = kernel_reduce,                                                                    \
     .add = kernel_add, .pack_a = kernel_pack_a, .pack_a_bf16 = BF16_KERNEL(kernel_pack_a_bf16), \
     .groupwise_scores = kernel_groupwise_scores, .groupwise_round = kernel_groupwise_round,     \
     .read_plain = kernel_read_plain, .read_prefetching = kernel_read_prefetching,               \

@@ -60,6 +60,31 @@ static float kernel_exponentiate(float *scores, size_t count, float max) {
   return sum;
 }
 
+static void kernel_softmax(float *scores, size_t count, float scale, float slope,
+                           size_t position) {
+  vf factor = vset(scale), highest = vset(-INFINITY);
+  size_t s = 0;
+  for (; s + VW <= count; s += VW) {
+    vf score = vmul(vload(scores + s), factor);
+    vstore(scores + s, score);
+    highest = vmax(highest, score);
+  }
+  for (; s < count; s++) scores[s] *= scale;
+  float max = vmaxall(highest);
+  if (slope != 0) {
+    for (s = 0; s < count; s++) scores[s] += slope * (float)(position + s);
+    max = -INFINITY;
+  }
+  for (s = slope != 0 ? 0 : count / VW * VW; s < count; s++) max = scores[s] > max ? scores[s] : max;
+  vf share = vset(1 / kernel_exponentiate(scores, count, max));
+  for (s = 0; s + VW <= count; s += VW) vstore(scores + s, vmul(vload(scores + s), share));
+  for (; s < count; s++) {
+    float lane[VW] = {scores[s]};
+    vstore(lane, vmul(vload(lane), share));
+    scores[s] = lane[0];
+  }
+}
+
 static void kernel_layer_norm(float *out, const float *x, const float *weight, const float *bias,
                               float epsilon, size_t n, size_t padded) {
   vf total = vzero();
@@ -166,10 +191,30 @@ static inline void store_tile(float *c, size_t c_stride, vf sums[GEMM_MR][GEMM_N
   }
 }
 
+/// Bias and activation of the tile that begins at row `first` and column n, once its sums are whole.
+static inline void finish_tile(const dejavu_gemm_job *job, size_t first, size_t n, size_t width) {
+  const dejavu_epilogue *epilogue = job->epilogue;
+  if (!epilogue) return;
+  size_t end = first + GEMM_MR < job->tokens ? first + GEMM_MR : job->tokens;
+  for (size_t t = first; t < end; t++) {
+    float *row = job->c + t * job->c_stride + n;
+    if (epilogue->bias) kernel_add(row, epilogue->bias + n, NULL, width);
+    if (epilogue->activation >= 0) kernel_activate(row, width, epilogue->activation);
+  }
+}
+
+/// Asks for a tile of C while its sums are made: its rows lie so far apart, and so often a power of
+/// two, that caches hold few of them.
+static inline void prefetch_tile(const float *c, size_t c_stride, size_t tall) {
+  for (size_t t = 0; t < tall; t++)
+    for (size_t j = 0; j < GEMM_NR; j += 16) __builtin_prefetch(c + t * c_stride + j, 1, 3);
+}
+
 /// c[tall, width] (+)= a[kc][GEMM_MR]ᵀ · b[kc][GEMM_NR], sums in registers.
 static inline void gemm_tile(float *c, size_t c_stride, const float *a, const float *b, size_t kc,
                              size_t tall, size_t width, int accumulates) {
   vf sums[GEMM_MR][GEMM_NV];
+  prefetch_tile(c, c_stride, tall);
   for (size_t t = 0; t < GEMM_MR; t++)
     for (size_t j = 0; j < GEMM_NV; j++) sums[t][j] = vzero();
   for (size_t k = 0; k < kc; k++, a += GEMM_MR, b += GEMM_NR) {

@@ -51,14 +51,16 @@ static inline float NAME(dot_fetching)(const ELEM *w, const float *x, size_t d, 
   return vsum(vadd(vadd(s0, s1), vadd(s2, s3)));
 }
 
-/// `dot` of one row with two tokens at once; each token's sum is in `dot`'s order.
+/// `dot` of one row with two tokens at once; each token's sum is in `dot`'s order. One line of
+/// `next` is prefetched for each line taken.
 static inline void NAME(dot_pair)(float y[2], const ELEM *w, const float *x, size_t x_stride,
-                                  size_t d) {
+                                  size_t d, const ELEM *next) {
   const float *x1 = x + x_stride;
   vf s[4] = {vzero(), vzero(), vzero(), vzero()}, r[4] = {vzero(), vzero(), vzero(), vzero()};
   size_t i = 0;
 #pragma clang loop unroll(disable)
   for (; i + TURN <= d; i += TURN) {
+    prefetch_span(next + i, TURN * sizeof(ELEM));
 #pragma clang loop unroll(full)
     for (size_t j = 0; j < 4; j++) {
       vf row = LOADV(w + i + j * VW);
@@ -79,15 +81,15 @@ static void NAME(dot_rows)(float *y, size_t y_stride, const void *w, size_t w_st
                            const float *x, size_t x_stride, size_t tokens, size_t d) {
   for (size_t r = 0; r < rows; r++) {
     const ELEM *row = (const ELEM *)((const char *)w + r * w_stride);
+    const ELEM *next = r + 1 < rows ? (const ELEM *)((const char *)row + w_stride) : row;
     size_t t = 0;
     for (; t + 2 <= tokens; t += 2) {
       float two[2];
-      NAME(dot_pair)(two, row, x + t * x_stride, x_stride, d);
+      NAME(dot_pair)(two, row, x + t * x_stride, x_stride, d, t == 0 ? next : row);
       y[t * y_stride + r] = two[0];
       y[(t + 1) * y_stride + r] = two[1];
     }
     if (t == tokens) continue;
-    const ELEM *next = r + 1 < rows ? (const ELEM *)((const char *)row + w_stride) : row;
     y[t * y_stride + r] = NAME(dot)(row, x + t * x_stride, d, next, KICK_LINES);
   }
 }
