@@ -6,9 +6,10 @@ import Testing
 
 /// A trained model under a plan gives the same losses however its text is read.
 struct PlanPathTests {
+  /// What a calibrated plan leaves out adds so little that one row more or less is not seen.
+  ///
   /// Both paths round the stream to 8 bits, and their streams differ in the last float places, so
-  /// that now and then a row at the threshold changes sides. What a calibrated plan leaves out adds
-  /// so little that one row more or less is not seen in the losses.
+  /// that now and then a row at the threshold changes sides.
   @Test func `decoding under the stored plan gives the prompt's losses`() throws {
     let path = try #require(DefaultModel.path)
     let model = try LanguageModel(
