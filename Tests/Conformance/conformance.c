@@ -1,0 +1,218 @@
+// Every kernel of every instruction set that this processor has, against the plain version.
+//
+// The Swift tests say what each kernel means; this program needs no Swift, so that it also runs
+// under an emulator of another processor: see Scripts/conformance.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dejavu_blocks.h"
+#include "tables.h"
+
+enum { MOST = 4096 };
+
+static int failures = 0;
+static uint64_t state = 1;
+
+/// Seeded, in −1...1.
+static float unit(void) {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return (float)((double)(state >> 11) / 4503599627370496.0 - 1);
+}
+
+static void fill(float *x, size_t count) {
+  for (size_t i = 0; i < count; i++) x[i] = unit();
+}
+
+/// Stored values of one type.
+static void *stored(int32_t type, size_t count) {
+  float *values = malloc(count * sizeof(float));
+  void *out = aligned_alloc(64, (count * 4 + 63) / 64 * 64);
+  fill(values, count);
+  dejavu_kernels_for(DEJAVU_SCALAR)->rows[type].narrow(out, values, count);
+  free(values);
+  return out;
+}
+
+static void expect(const char *what, const float *found, const float *wanted, size_t count,
+                   float tolerance) {
+  for (size_t i = 0; i < count; i++) {
+    if (fabsf(found[i] - wanted[i]) <= tolerance * (1 + fabsf(wanted[i]))) continue;
+    printf("FAILED %s: lane %zu is %g, not %g\n", what, i, found[i], wanted[i]);
+    failures++;
+    return;
+  }
+}
+
+static float *zeros(size_t count) { return calloc(count, sizeof(float)); }
+
+static void check_rows(const dejavu_kernels *k, int32_t type, size_t d) {
+  enum { ROWS = 11, TOKENS = 3 };
+  const dejavu_row_kernels *fast = &k->rows[type];
+  const dejavu_row_kernels *plain = &dejavu_kernels_for(DEJAVU_SCALAR)->rows[type];
+  size_t stride = d * (type == DEJAVU_F32 ? 4 : 2);
+  void *w = stored(type, ROWS * d);
+  float x[TOKENS * MOST], y[TOKENS * ROWS], z[TOKENS * ROWS];
+  fill(x, TOKENS * d);
+  fast->dot_rows(y, ROWS, w, stride, ROWS, x, d, TOKENS, d);
+  plain->dot_rows(z, ROWS, w, stride, ROWS, x, d, TOKENS, d);
+  expect("dot_rows", y, z, TOKENS * ROWS, 1e-5f * sqrtf((float)d));
+  float *a = zeros(d), *b = zeros(d);
+  fast->axpy_rows(a, w, stride, x, ROWS, d);
+  plain->axpy_rows(b, w, stride, x, ROWS, d);
+  expect("axpy_rows", a, b, d, 1e-5f);
+  float seen[64], known[64], p[MOST], q[MOST];
+  float top = fast->scores(seen, x, w, ROWS, d, 0.3f, 0.01f);
+  float best = plain->scores(known, x, w, ROWS, d, 0.3f, 0.01f);
+  expect("scores", seen, known, ROWS, 1e-5f * sqrtf((float)d));
+  expect("greatest score", &top, &best, 1, 1e-5f * sqrtf((float)d));
+  fast->weigh(p, x, w, ROWS, d);
+  plain->weigh(q, x, w, ROWS, d);
+  expect("weigh", p, q, d, 1e-5f);
+  fast->widen(p, w, d - 3);
+  plain->widen(q, w, d - 3);
+  expect("widen", p, q, d - 3, 0);
+  uint8_t one[4 * MOST], two[4 * MOST];
+  fast->narrow(one, x, d - 3);
+  plain->narrow(two, x, d - 3);
+  if (memcmp(one, two, (d - 3) * (type == DEJAVU_F32 ? 4 : 2)) != 0) {
+    printf("FAILED narrow\n");
+    failures++;
+  }
+  free(w), free(a), free(b);
+}
+
+static void check_mlp(const dejavu_kernels *k, int32_t type, size_t d, int gated, int listed) {
+  enum { NEURONS = 40 };
+  const int32_t list[] = {0, 3, 4, 9, 10, 11, 25, 38, 39};
+  size_t rows = gated ? 3 : 2;
+  void *bundle = stored(type, NEURONS * rows * d);
+  float x[MOST], bias[NEURONS];
+  fill(x, d), fill(bias, NEURONS);
+  dejavu_mlp_job job = {.bundle = bundle, .row_stride = d * (type == DEJAVU_F32 ? 4 : 2), .d = d,
+                        .x = x, .up_bias = bias, .gate_bias = gated ? bias : NULL,
+                        .list = listed ? list : NULL, .gated = gated, .activation = DEJAVU_RELU,
+                        .skips = 1, .scattered = listed};
+  size_t count = listed ? sizeof list / sizeof *list : NEURONS;
+  float *a = zeros(d), *b = zeros(d);
+  size_t read = k->rows[type].mlp_rows(&job, 0, count, a);
+  size_t plain = dejavu_kernels_for(DEJAVU_SCALAR)->rows[type].mlp_rows(&job, 0, count, b);
+  expect("mlp_rows", a, b, d, 1e-4f * (float)d);
+  if (read != plain) printf("FAILED mlp_rows: %zu rows, not %zu\n", read, plain), failures++;
+  free(bundle), free(a), free(b);
+}
+
+static void check_product(const dejavu_kernels *k, int32_t type, int by_rows) {
+  enum { TOKENS = 17, INNER = 300, COLUMNS = 77 };
+  void *b = stored(type, INNER * COLUMNS);
+  float *a = zeros(TOKENS * INNER), *c = zeros(TOKENS * COLUMNS), *e = zeros(TOKENS * COLUMNS);
+  float bias[COLUMNS], *scratch = malloc(dejavu_gemm_scratch());
+  fill(a, TOKENS * INNER), fill(bias, COLUMNS);
+  dejavu_epilogue epilogue = {.bias = bias, .activation = DEJAVU_RELU};
+  const dejavu_kernels *tables[] = {k, dejavu_kernels_for(DEJAVU_SCALAR)};
+  for (int i = 0; i < 2; i++) {
+    void *packed = malloc(dejavu_packed_a_bytes(tables[i], TOKENS, INNER));
+    tables[i]->pack_a(packed, a, INNER, TOKENS, INNER);
+    dejavu_gemm_job job = {.packed_a = packed, .tokens = TOKENS, .k = INNER, .b = b,
+                           .b_stride = (size_t)(by_rows ? INNER : COLUMNS) *
+                                       (type == DEJAVU_F32 ? 4 : 2),
+                           .by_rows = by_rows, .c = i == 0 ? c : e, .c_stride = COLUMNS,
+                           .epilogue = &epilogue};
+    tables[i]->rows[type].gemm(&job, 0, COLUMNS, scratch);
+    free(packed);
+  }
+  expect("gemm", c, e, TOKENS * COLUMNS, 1e-4f);
+  free(b), free(a), free(c), free(e), free(scratch);
+}
+
+static void check_groupwise(const dejavu_kernels *k, int32_t bits, size_t d) {
+  enum { ROWS = 9 };
+  const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
+  size_t stride = d * (size_t)bits / 8 + d / DEJAVU_GROUP * 2;
+  uint8_t *rows = malloc(ROWS * stride);
+  float x[MOST], a[ROWS], b[ROWS], sums[2][MOST / DEJAVU_GROUP];
+  int8_t q[2][MOST];
+  for (size_t r = 0; r < ROWS; r++) {
+    fill(x, d);
+    dejavu_quantize_row(rows + r * stride, x, d, bits);
+  }
+  float step = k->groupwise_round(q[0], sums[0], x, d, bits);
+  float known = plain->groupwise_round(q[1], sums[1], x, d, bits);
+  if (step != known || memcmp(q[0], q[1], d) != 0) printf("FAILED round\n"), failures++;
+  expect("sums of groups", sums[0], sums[1], d / DEJAVU_GROUP, 0);
+  dejavu_groupwise w = {.rows = rows, .stride = stride, .d = d, .bits = bits};
+  dejavu_quantized_vector v = {.q = q[0], .group_sums = sums[0], .step = step};
+  k->groupwise_scores(a, &w, &v, 0, ROWS);
+  plain->groupwise_scores(b, &w, &v, 0, ROWS);
+  expect("groupwise_scores", a, b, ROWS, 1e-4f);
+  free(rows);
+}
+
+static void check_vectors(const dejavu_kernels *k, size_t n) {
+  const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
+  size_t padded = (n + 31) / 32 * 32;
+  float x[MOST], w[MOST], a[MOST], b[MOST];
+  fill(x, padded), fill(w, padded);
+  k->layer_norm(a, x, w, w, 1e-5f, n, padded);
+  plain->layer_norm(b, x, w, w, 1e-5f, n, padded);
+  expect("layer_norm", a, b, padded, 1e-5f);
+  k->rms_norm(a, x, w, 1e-5f, n, padded);
+  plain->rms_norm(b, x, w, 1e-5f, n, padded);
+  expect("rms_norm", a, b, padded, 1e-5f);
+  for (int32_t act = DEJAVU_RELU; act <= DEJAVU_SILU; act++) {
+    memcpy(a, x, sizeof a), memcpy(b, x, sizeof b);
+    k->activate(a, n, act);
+    plain->activate(b, n, act);
+    expect("activate", a, b, n, 1e-6f);
+  }
+  memcpy(a, x, sizeof a), memcpy(b, x, sizeof b);
+  k->softmax(a, n, 3, 0.01f, 5);
+  plain->softmax(b, n, 3, 0.01f, 5);
+  expect("softmax", a, b, n, 1e-5f);
+  memcpy(a, x, sizeof a), memcpy(b, x, sizeof b);
+  k->add(a, w, x, n);
+  plain->add(b, w, x, n);
+  expect("add", a, b, n, 0);
+  k->reduce(a, x, 32, 3, 32);
+  plain->reduce(b, x, 32, 3, 32);
+  expect("reduce", a, b, 32, 1e-6f);
+}
+
+static void check_table(const dejavu_kernels *k) {
+  static const size_t widths[] = {32, 64, 96, 768, 1280, 4096};
+  for (int32_t type = 0; type < DEJAVU_DTYPES; type++) {
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+      check_rows(k, type, widths[i]);
+      for (int choice = 0; choice < 4; choice++)
+        check_mlp(k, type, widths[i], choice & 1, choice >> 1);
+    }
+    check_product(k, type, 0);
+    check_product(k, type, 1);
+  }
+  for (int32_t bits = 2; bits <= 8; bits *= 2)
+    for (size_t d = 64; d <= 1024; d += 64) check_groupwise(k, bits, d);
+  for (size_t n = 1; n < 200; n += 13) check_vectors(k, n);
+}
+
+int main(void) {
+  int tables = 0;
+  for (int32_t isa = DEJAVU_SCALAR + 1; isa < DEJAVU_ISAS; isa++) {
+    const dejavu_kernels *k = dejavu_kernels_for(isa);
+    if (!k) continue;
+    int before = failures;
+    check_table(k);
+    printf("%s: %s\n", k->name, failures == before ? "as the plain version" : "FAILED");
+    tables++;
+  }
+#if defined(__x86_64__)
+  // Hidden on processors that also have the bfloat16 and byte products.
+  if (dejavu_kernels_for(DEJAVU_AVX512)) {
+    int before = failures;
+    check_table(&dejavu_table_avx512);
+    printf("plain AVX-512: %s\n", failures == before ? "as the plain version" : "FAILED");
+  }
+#endif
+  if (tables == 0) printf("no instruction set but the plain one\n");
+  return failures > 0 || tables == 0;
+}
