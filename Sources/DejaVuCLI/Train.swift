@@ -85,7 +85,9 @@ struct Train: ParsableCommand {
   private func load(_ folder: String) throws -> LanguageModel {
     let bar = ProgressBar("packing", isShown: !output.quiet)
     defer { bar.finish() }
-    let options = CPUOptions(threads: threads ?? LanguageModel.defaultThreads)
+    var options = CPUOptions(threads: threads ?? LanguageModel.defaultThreads)
+    // What matters of a row is its contribution to two or three digits.
+    if options.instructionSet.multipliesBFloat16 { options.multipliesPromptInBFloat16 = true }
     let loaded = try LanguageModel(path: folder, backend: .cpu(options)) { bar.update($0) }
     try Interrupt.check()
     return loaded

@@ -102,8 +102,10 @@ package final class CPUBackend: Backend {
   package var batchCapacity: Int { options.batchCapacity }
 
   /// Dense arithmetic on this backend's threads, for use between its steps or inside an observer.
-  package func makeArithmetic() -> DenseArithmetic {
-    DenseArithmetic(team: team, kernels: kernels)
+  ///
+  /// - Parameter roundsToBFloat16: whether products may round their operands.
+  package func makeArithmetic(roundsToBFloat16: Bool = false) -> DenseArithmetic {
+    DenseArithmetic(team: team, kernels: kernels, roundsToBFloat16: roundsToBFloat16)
   }
 
   package func makeBuffer(width: Int) -> CPUBuffer {

@@ -11,10 +11,20 @@ package final class DenseArithmetic {
   private var packedRows = 0
   private var packedColumns = 0
   private let panels: CPUBuffer
+  /// Whether operands are rounded to bfloat16; sums are float32 all the same.
+  package let roundsToBFloat16: Bool
 
-  package init(team: ThreadTeam, kernels: UnsafePointer<dejavu_kernels>) {
+  /// - Parameters:
+  ///   - team: the threads that share the work.
+  ///   - kernels: those of an instruction set of this processor.
+  ///   - roundsToBFloat16: whether to round operands where the processor multiplies them so, which
+  ///     takes half the time.
+  package init(
+    team: ThreadTeam, kernels: UnsafePointer<dejavu_kernels>, roundsToBFloat16: Bool = false
+  ) {
     self.team = team
     self.kernels = kernels
+    self.roundsToBFloat16 = roundsToBFloat16 && kernels.rows(.float32).gemm_bf16 != nil
     packed = CPUBuffer(capacity: 0, width: 0)
     panels = CPUBuffer(capacity: team.count, width: dejavu_gemm_scratch() / 4)
   }
@@ -23,7 +33,8 @@ package final class DenseArithmetic {
   package func pack(_ a: UnsafePointer<Float>, stride: Int, rows: Int, columns: Int) {
     let width = dejavu_packed_a_bytes(kernels, rows, columns) / 4
     if width > packed.stride { packed = CPUBuffer(capacity: 1, width: width) }
-    dejavu_pack_tokens(team.handle, kernels, 0, packed.base, a, stride, rows, columns)
+    dejavu_pack_tokens(
+      team.handle, kernels, roundsToBFloat16 ? 1 : 0, packed.base, a, stride, rows, columns)
     (packedRows, packedColumns) = (rows, columns)
   }
 
@@ -49,10 +60,10 @@ package final class DenseArithmetic {
   ) {
     var job = dejavu_gemm_job(
       packed_a: packed.base, tokens: packedRows, k: packedColumns, b: b, b_stride: stride * 4,
-      by_rows: byRows, accumulates: 0, c: c, c_stride: cStride,
-      epilogue: nil)
+      by_rows: byRows, accumulates: 0, c: c, c_stride: cStride, epilogue: nil)
     dejavu_product(
-      team.handle, kernels, DType.float32.code, 0, &job, columns, panels.base)
+      team.handle, kernels, DType.float32.code, roundsToBFloat16 ? 1 : 0, &job, columns,
+      panels.base)
   }
 
   /// Runs `body` for every chunk on the team's threads.

@@ -58,7 +58,7 @@ package final class PredictorTraining {
     self.options = options
     self.statePath = statePath
     plan = try TrainingPlan(engine.model, options, batch: backend.batchCapacity)
-    arithmetic = backend.makeArithmetic()
+    arithmetic = backend.makeArithmetic(roundsToBFloat16: options.roundsToBFloat16)
     recorder = ActivationRecorder(
       model: engine.model, options: options, arithmetic: arithmetic, batch: backend.batchCapacity)
     let key = Self.key(fingerprint, text, options, backend)
@@ -87,11 +87,12 @@ package final class PredictorTraining {
       digest.update(document)
     }
     let o = options
+    let rounds = backend.makeArithmetic(roundsToBFloat16: o.roundsToBFloat16).roundsToBFloat16
     return "\(fingerprint) \(digest.hexDigest()) \(o.axes.map(\.rawValue)) \(o.placement) "
       + "\(o.headPlacement) \(o.budget) \(o.rank ?? 0) \(o.bits) \(o.criterion) \(o.mass) "
       + "\(o.tokens ?? 0) \(o.seed) \(o.passes) \(o.learningRate) \(o.massPower) "
       + "\(o.sampleBytes) \(o.weightBytes) \(backend.options.instructionSet.rawValue) "
-      + "\(backend.batchCapacity)"
+      + "\(backend.batchCapacity) \(rounds)"
   }
 
   /// Seconds spent on this training, in runs before included.

@@ -34,6 +34,9 @@ package struct TrainingOptions: Hashable, Sendable {
   /// How often each token is trained on, on average.
   package var passes = 3
   package var learningRate: Float = 0.02
+  /// Whether products round their operands to bfloat16 where the processor multiplies them so: twice
+  /// the tokens in the same time.
+  package var roundsToBFloat16 = true
   /// Positive rows weigh by this power of their contribution; 0 weighs them alike, as the paper.
   package var massPower: Float = 0
   /// Bytes for samples in memory.
