@@ -20,7 +20,7 @@ struct Evaluate: ParsableCommand {
       ways, dense first: quality and speed come from the same steps.
 
         dejavu eval --perplexity text.txt --plan 1% --speed
-        dejavu eval --perplexity text.txt --selectors oracle,predicted,random --mlp-density 0.25
+        dejavu eval --perplexity text.txt --selectors oracle,random --mlp-density 0.25
       """)
 
   @Option(
