@@ -130,7 +130,9 @@ struct Evaluate: ParsableCommand {
       throw EvaluationError.contextOutOfRange(asked: length, allowed: 2...max(limit, 2))
     }
     let sample = CalibrationText(text: text, model: model, count: windows ?? 16, length: length)
-    guard !sample.windows.isEmpty else { throw EvaluationError.nothingToScore(tokens: 0) }
+    guard !sample.windows.isEmpty else {
+      throw EvaluationError.shorterThanWindow(tokens: sample.tokens, length: length)
+    }
     return sample
   }
 }

@@ -75,6 +75,14 @@ struct ExitCodeTests {
     }
   }
 
+  @Test func `a text shorter than a window is 65 and both are named`() throws {
+    let result = try Program.run(
+      ["eval", "--perplexity", "-", "--length", "512", "--plan", "1%"],
+      input: Array("The sea was wide and deep.".utf8))
+    #expect(result.status == 65 && isOneLine(result.errors), "\(result.errors)")
+    #expect(result.errors.contains("7 tokens and a window 512"), "\(result.errors)")
+  }
+
   @Test func `a number for sparsity is told about plans`() throws {
     let result = try Program.run("generate", "x", "--sparsity", "0.5")
     #expect(result.status == 64)

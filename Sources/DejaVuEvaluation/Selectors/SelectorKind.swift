@@ -24,8 +24,6 @@ package enum SelectorKind: String, Hashable, Sendable, CaseIterable {
 
   /// Whether it needs calibration text.
   package var needsCalibration: Bool { self == .static || self == .nonContextual }
-  /// Whether it has a density of its own instead of the one asked for.
-  package var ignoresDensity: Bool { self == .dense || self == .exact }
 }
 
 /// A selector that was asked for cannot be had.
