@@ -52,7 +52,7 @@ class Graph:
     """hnswlib's graph, read out of its state, walked as its own search does."""
 
     def __init__(self, index, vectors):
-        state = index.__getstate__()
+        state = index.__getstate__()[0]
         count, size = state["cur_element_count"], state["size_data_per_element"]
         raw = np.frombuffer(state["data_level0"].tobytes(), np.uint8).reshape(-1, size)[:count]
         self.base = [self.links(row) for row in raw]
