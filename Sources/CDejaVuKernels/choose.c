@@ -69,6 +69,10 @@ static float select_score(float *v, size_t count, size_t target) {
   return v[target];
 }
 
+float dejavu_greatest_left_out(float *v, size_t count, size_t keep) {
+  return keep >= count ? -INFINITY : select_score(v, count, keep);
+}
+
 /// Copies the scores that are at least `least`; returns how many.
 static size_t copy_from(float *out, const float *scores, size_t count, float least) {
   size_t kept = 0;

@@ -25,6 +25,19 @@ package struct SparsityStore {
     return SparsityStore(path: path, plans: plans, predictors: opened.predictors)
   }
 
+  /// A store of a model that has neither plans nor predictors: shadows can be made all the same.
+  package static func empty(path: String) -> SparsityStore {
+    SparsityStore(path: path, plans: [], predictors: [:])
+  }
+
+  /// Whether every one of a model's `layers` has a predictor of these rows with this placement.
+  package func hasPredictors(_ axis: RowAxis, _ placement: Placement, layers: Int) -> Bool {
+    (0..<layers).allSatisfy { layer in
+      let nearest = axis.placement(placement, at: layer)
+      return predictors[PredictorSite(axis: axis, layer: layer, placement: nearest)] != nil
+    }
+  }
+
   package func plan(named name: String) -> SparsityPlan? { plans.first { $0.name == name } }
 
   /// The plan with its choosers; shadows are made from the weights by the backend's threads.
@@ -53,7 +66,7 @@ package struct SparsityStore {
                 + "\(layer) that is not there")
           }
           choosers[ChooserSite(layer: layer, axis: axis, kind: .lowRank(placement))] = weights
-        case .all, .nonzero, .oracle, .fixed, .random: break
+        case .all, .nonzero, .oracle, .nearest, .fixed, .random: break
         }
       }
     }

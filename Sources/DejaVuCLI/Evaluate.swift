@@ -15,35 +15,61 @@ struct Evaluate: ParsableCommand {
       empty cache and beginning with the beginning-of-text token if the model's tokenizer adds one; \
       every token is scored once. Lines that hold only <|endoftext|> separate documents: by default \
       documents are joined by an empty line and windows reach over their ends.
+
+      With --plan or --selectors, windows spread over the text are decoded token by token in several \
+      ways, dense first: quality and speed come from the same steps.
+
+        dejavu eval --perplexity text.txt --plan 1% --speed
+        dejavu eval --perplexity text.txt --selectors oracle,random --mlp-density 0.25
       """)
 
   @Option(
     help: ArgumentHelp("Measure perplexity on this text; - reads a pipe.", valueName: "file"))
   var perplexity: String
   @OptionGroup var model: ModelOptions
-  @Option(help: "Tokens of a window (default: the model's context, at most 1024).")
+  @Option(
+    name: [.customLong("context"), .customLong("length")],
+    help: ArgumentHelp(
+      "Tokens of a window (default: the model's context, at most 1024).", valueName: "count"))
   var context: Int?
-  @Option(help: "Tokens by which windows advance (default: windows do not overlap).")
-  var stride: Int?
-  @Option(help: "How many windows, spread evenly over the text (default: all).")
-  var windows: Int?
-  @Option(help: "Read windows in batches (prompt) or token by token (decode).")
-  var path = ScoringPath.prompt
-  @Option(help: "Rows that are left out: none (off), or those of zero activations (exact).")
-  var sparsity = EvaluationSparsity.off
   @Option(
     help: ArgumentHelp(
-      "Compare this plan, stored beside the model, with dense and exact: quality and speed of the "
-        + "same decode steps, 16 windows unless --windows says otherwise.", valueName: "name"))
-  var plan: String?
+      "Tokens by which windows advance (default: windows do not overlap).", valueName: "count"))
+  var stride: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How many windows, spread evenly over the text (default: all; in comparisons 16).",
+      valueName: "count"))
+  var windows: Int?
+  @Option(
+    help: ArgumentHelp(
+      "Read windows in batches (prompt) or token by token (decode) (default: prompt).",
+      valueName: "prompt|decode"))
+  var path: ScoringPath?
+  @Option(
+    help: ArgumentHelp(
+      "Rows that are left out: none (off), or those of zero activations (exact) (default: off).",
+      valueName: "off|exact"))
+  var sparsity: EvaluationSparsity?
   @Flag(inversion: .prefixedNo, help: "Begin windows with the beginning-of-text token or without.")
   var bos: Bool?
   @Flag(help: "Keep windows within documents.")
   var documents = false
+  @Option(
+    help: ArgumentHelp(
+      "Write what every layer's MLP reads, before its norm, to this safetensors file instead.",
+      valueName: "file"))
+  var streams: String?
+
+  @OptionGroup(title: "Comparing ways to choose rows") var comparison: ComparisonOptions
+
   @Option(name: [.short, .long], help: "Threads that compute (default: one per core).")
   var threads: Int?
-  @Flag(help: "Print one JSON object on standard output (see Documentation/JSON.md).")
-  var json = false
+  @Option(
+    help: ArgumentHelp(
+      "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
+  var isa: InstructionSet?
+  @OptionGroup(title: "Output") var output: OutputOptions
 
   func validate() throws {
     for (name, value) in [("context", context), ("stride", stride), ("windows", windows)] {
@@ -52,45 +78,62 @@ struct Evaluate: ParsableCommand {
     if let threads, !(1...1024).contains(threads) {
       throw ValidationError("--threads is \(threads), not 1 to 1024.")
     }
+    guard comparison.isAsked || streams != nil else { return }
+    if comparison.isAsked && streams != nil {
+      throw ValidationError("--streams writes a file and compares nothing; leave one out")
+    }
+    let others: [(String, Bool)] = [
+      ("stride", stride != nil), ("path", path != nil), ("sparsity", sparsity != nil),
+      ("bos", bos != nil), ("documents", documents),
+    ]
+    if let (name, _) = others.first(where: { $0.1 }) {
+      throw ValidationError("--\(name) is for perplexity alone; leave it out of comparisons")
+    }
   }
 
   func run() throws {
     let text = EvaluationText(try InputFile.read(perplexity))
+    let calibration = try comparison.calibration.map { EvaluationText(try InputFile.read($0)) }
     let folder = try model.folder()
     let threads = threads ?? LanguageModel.defaultThreads
-    let loaded = try LanguageModel(path: folder, backend: .cpu(CPUOptions(threads: threads)))
-    if let plan { return try compare(plan, text, loaded, folder, threads) }
+    let options = CPUOptions(threads: threads, instructionSet: isa ?? .best)
+    let loaded = try LanguageModel(path: folder, backend: .cpu(options))
+    if comparison.isAsked || streams != nil {
+      let run = ComparisonRun(
+        model: loaded, folder: folder, threads: threads, options: comparison, output: output,
+        sample: try sample(text, loaded))
+      if let streams { return try run.write(streams: streams) }
+      return try run.compare(calibration: calibration)
+    }
+    try measure(text, loaded, folder, threads)
+  }
+
+  private func measure(
+    _ text: EvaluationText, _ loaded: LanguageModel, _ folder: String, _ threads: Int
+  ) throws {
     let options = PerplexityOptions(
       context: context, stride: stride, windows: windows, beginsWithBOS: bos,
-      separatesDocuments: documents, path: path, mode: sparsity.mode)
-    let line = ProgressLine()
+      separatesDocuments: documents, path: path ?? .prompt, mode: (sparsity ?? .off).mode)
+    let line = ProgressLine(isShown: !output.quiet)
     let result = try Perplexity(model: loaded, options: options).measure(text) { line.show($0) }
     line.clear()
     let report = PerplexityReport(
       result, model: folder, loaded: loaded.loaded, threads: threads)
-    try StandardOutput.write((json ? try report.json() : report.text) + "\n")
+    try StandardOutput.write((output.json ? try report.json() : report.text) + "\n")
   }
-}
 
-extension Evaluate {
-  /// Quality and speed of a plan, in one run.
-  private func compare(
-    _ name: String, _ text: EvaluationText, _ model: LanguageModel, _ folder: String, _ threads: Int
-  ) throws {
-    let choice = try SparsityChoice.plan(name, model: model, folder: folder)
-    guard let sparsity = choice.sparsity else { return }
-    let length = context ?? min(model.architecture.context, 1024)
-    let sample = CalibrationText(
-      text: text, model: model, count: windows ?? 16, length: length)
-    guard !sample.windows.isEmpty else { throw EvaluationError.nothingToScore(tokens: 0) }
-    let bar = ProgressBar("evaluating", isShown: true, unit: .steps)
-    let runs = try PlanEvaluation(engine: model.engine, sparsity: sparsity)
-      .run(windows: sample.windows) { bar.update(done: $0, of: $1) }
-    bar.finish()
-    let report = ComparisonReport(
-      runs: runs, plan: sparsity.plan, folder: folder, loaded: model.loaded, threads: threads,
-      windows: sample.windows.count)
-    try StandardOutput.write((json ? report.json.description : report.text) + "\n")
+  /// Windows of the text, spread over all of it.
+  private func sample(_ text: EvaluationText, _ model: LanguageModel) throws -> CalibrationText {
+    let limit = model.architecture.context
+    let length = context ?? min(limit, 1024)
+    guard (2...max(limit, 2)).contains(length) else {
+      throw EvaluationError.contextOutOfRange(asked: length, allowed: 2...max(limit, 2))
+    }
+    let sample = CalibrationText(text: text, model: model, count: windows ?? 16, length: length)
+    guard !sample.windows.isEmpty else {
+      throw EvaluationError.shorterThanWindow(tokens: sample.tokens, length: length)
+    }
+    return sample
   }
 }
 
@@ -105,11 +148,15 @@ enum EvaluationSparsity: String, CaseIterable, ExpressibleByArgument {
 
 /// One line on a terminal's stderr that says how far the measurement has come; silent elsewhere.
 private struct ProgressLine {
-  private let isTerminal = isatty(FileHandle.standardError.fileDescriptor) == 1
+  private let isDrawn: Bool
+
+  init(isShown: Bool) {
+    isDrawn = isShown && isatty(FileHandle.standardError.fileDescriptor) == 1
+  }
 
   /// Shown from the third second on: shorter waits need no explanation.
   func show(_ progress: EvaluationProgress) {
-    guard isTerminal, progress.elapsed >= .seconds(2) else { return }
+    guard isDrawn, progress.elapsed >= .seconds(2) else { return }
     let share = Int(100 * Double(progress.done) / Double(max(progress.total, 1)))
     let remaining = Int((progress.remaining / .seconds(1)).rounded(.up))
     let perplexity = String(format: "%.3f", exp(progress.meanLoss))
@@ -117,7 +164,7 @@ private struct ProgressLine {
   }
 
   func clear() {
-    if isTerminal { write("\r\u{1B}[K") }
+    if isDrawn { write("\r\u{1B}[K") }
   }
 
   private func write(_ text: String) {

@@ -28,17 +28,28 @@ extension CPUBackend {
       count = rows.count(of: 0)
     }
     var job = attentionJob(layer: layer, slice: slice, x: x, list: list, count: count)
-    if count == 0 {
-      out.row(0).update(repeating: 0, count: out.stride)
-    } else {
+    if case .ranked(_, _, let chosen) = heads {
+      let parts = scratch.ranking.parts
+      (job.acc, job.acc_stride, job.slices) = (parts.base, parts.stride, count)
       dejavu_attention_block(team.handle, &job, team.count)
-      dejavu_reduce_parts(
-        team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
-        job.slices, out.stride)
+      rankHeads(parts, for: heads)
+      sum(parts, count: chosen.count(of: 0), into: out)
+      tally.headRows += chosen.count(of: 0)
+    } else {
+      if count > 0 { dejavu_attention_block(team.handle, &job, team.count) }
+      sum(scratch.accumulators, count: count == 0 ? 0 : job.slices, into: out)
+      tally.headRows += count
     }
     tallyAttention(layer: layer, job: job)
     markSettled(cache, layer: layer, job: job)
     profiled(.settling) { settleAll(layer: layer, slice: slice, x: x, job: &job) }
+  }
+
+  /// out = Σ_{i < count} parts[i].
+  private func sum(_ parts: CPUBuffer, count: Int, into out: CPUBuffer) {
+    guard count > 0 else { return out.row(0).update(repeating: 0, count: out.stride) }
+    dejavu_reduce_parts(
+      team.handle, kernels, out.base, parts.base, parts.stride, count, out.stride)
   }
 
   private func attentionJob(
@@ -134,7 +145,6 @@ extension CPUBackend {
   private func tallyAttention(layer: Int, job: dejavu_attention_job) {
     let weights = model.layers[layer]
     let lanes = architecture.headWidth
-    tally.headRows += job.count
     tally.attentionWeights +=
       job.count * 2 * architecture.headsPerGroup * lanes * weights.query.rowBytes
     let seen = job.position + 1 - job.first_visible
@@ -182,10 +192,10 @@ extension CPUBackend {
       attendSlice(layer: layer, slice: slice)
     }
     show(scratch.context, at: .context, layer: layer)
-    if case .listed(let rows) = heads {
-      maskContext(by: rows)
-    } else {
-      tally.headRows += tokens * architecture.kvHeads
+    rankContexts(layer: layer, for: heads)
+    switch heads {
+    case .listed(let rows), .ranked(_, _, let rows): maskContext(by: rows)
+    case .all, .nonzero: tally.headRows += tokens * architecture.kvHeads
     }
     pack(
       scratch.context.base, stride: scratch.context.stride, tokens: tokens, width: lanes)

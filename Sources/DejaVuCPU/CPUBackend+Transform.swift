@@ -7,7 +7,10 @@ extension CPUBackend {
   ) {
     tally.neuronRowsOfAll += batch.tokens.count * architecture.neurons
     profiled(.mlp) {
-      if batch.tokens.count == 1 {
+      if batch.tokens.count == 1, case .ranked(let measure, let rule, let chosen) = neurons {
+        transformRanked(
+          layer: layer, by: measure, rule, chosen: chosen, reading: x, into: out)
+      } else if batch.tokens.count == 1 {
         transformOne(layer: layer, neurons: neurons, x: x.base, into: out)
       } else {
         transformPrompt(layer: layer, neurons: neurons, reading: x, into: out)
@@ -20,12 +23,11 @@ extension CPUBackend {
   ) {
     let weights = model.layers[layer]
     var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.neurons)
-    var (skips, threshold): (Int32, Float?) = (1, nil)
+    var skips: Int32 = 1
     switch neurons {
     case .all: skips = 0
     case .nonzero: break
-    case .above(let least): threshold = least
-    case .listed(let rows):
+    case .listed(let rows), .ranked(_, _, let rows):
       list = UnsafePointer(rows.list(of: 0))
       count = rows.count(of: 0)
     }
@@ -33,8 +35,7 @@ extension CPUBackend {
       bundle: weights.bundle.matrix.base, row_stride: weights.bundle.matrix.stride,
       d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
-      activation: architecture.activation.code, skips: skips, threshold: threshold ?? 0,
-      down_norms: threshold.map { _ in downNorms(layer: layer) },
+      activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
       scattered: skips, prefetches_down: 0)
     let slices = scratch.mlpSlices
     dejavu_mlp_block(
@@ -46,7 +47,7 @@ extension CPUBackend {
     let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
     let up = count * (weights.bundle.rowsPerNeuron - 1)
     tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
-    tally.neuronRows += threshold == nil ? count : down
+    tally.neuronRows += count
   }
 
   private func transformPrompt(
@@ -57,17 +58,23 @@ extension CPUBackend {
     if architecture.blockOrder == .postNorm { show(x, at: .mlpInput, layer: layer) }
     pack(x.base, stride: x.stride, tokens: tokens, width: weights.bundle.matrix.paddedColumns)
     let activation = architecture.activation
+    // Products are ranked before the activation bends them.
+    let fused = neurons.measure == .product ? nil : activation
     if let gate = weights.bundle.gate, let gates = scratch.gates {
       project(weights.bundle.up, bias: weights.upBias, nil, into: activations)
-      project(gate, bias: weights.gateBias, activation, into: gates)
+      project(gate, bias: weights.gateBias, fused, into: gates)
+      if fused == nil { rankProducts(gates, for: neurons) }
       multiply(activations, by: gates)
     } else {
-      project(weights.bundle.up, bias: weights.upBias, activation, into: activations)
+      project(weights.bundle.up, bias: weights.upBias, fused, into: activations)
+      if fused == nil { rankProducts(activations, for: neurons) }
     }
     show(activations, at: .activations, layer: layer)
+    if neurons.measure == .contribution {
+      rankContributions(activations, layer: layer, for: neurons)
+    }
     switch neurons {
-    case .listed(let rows): mask(activations, by: rows)
-    case .above(let least): mask(activations, above: least, layer: layer)
+    case .listed(let rows), .ranked(_, _, let rows): mask(activations, by: rows)
     case .all, .nonzero: tally.neuronRows += tokens * architecture.neurons
     }
     pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)
@@ -99,21 +106,6 @@ extension CPUBackend {
         if next < count, list[next] == neuron { next += 1 } else { row[neuron] = 0 }
       }
       tally.neuronRows += count
-    }
-  }
-
-  /// Each token keeps the activations whose contribution is above `least`.
-  private func mask(_ activations: CPUBuffer, above least: Float, layer: Int) {
-    let norms = downNorms(layer: layer)
-    for t in batch.tokens.indices {
-      let row = activations.row(t)
-      for neuron in 0..<architecture.neurons {
-        if abs(row[neuron]) * norms[neuron] > least {
-          tally.neuronRows += 1
-        } else {
-          row[neuron] = 0
-        }
-      }
     }
   }
 }

@@ -33,6 +33,9 @@ final class CPUScratch {
   private(set) var attention: CPUBuffer
   /// Working space of choosers, made when the first one runs.
   private var choice: ChoiceScratch?
+  /// Working space of ranked choices, made when the first one runs.
+  private(set) lazy var ranking = RankingScratch(
+    model.architecture, tokens: options.batchCapacity)
   /// By layer, made when first asked for.
   var downNorms: [Int: CPUBuffer] = [:]
   private let options: CPUOptions

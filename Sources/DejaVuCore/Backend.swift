@@ -7,11 +7,21 @@ package enum RowChoice<Rows> {
   case all
   /// Every up row is read, and down rows whose activation is not zero: lossless for ReLU.
   case nonzero
-  /// Every up row is read, and down rows whose contribution |activation| · ‖down row‖ is above
-  /// this: what an oracle of neurons would choose. For heads the same as `all`.
-  case above(Float)
+  /// Every row is computed as far as it takes to measure it, and only those that meet the rule are
+  /// added to the stream; the verb leaves in `chosen` which they were.
+  case ranked(RowMeasure, ChoiceRule, chosen: Rows)
   /// What a selector chose, one set per token; down rows of zero activations are skipped.
   case listed(Rows)
+}
+
+/// What a verb ranks rows by that it has computed: knowledge that no chooser has beforehand.
+package enum RowMeasure: String, Hashable, Sendable {
+  /// The norm of what a row adds: |activation| · ‖down row‖ of a neuron, ‖Σ H_i(x) · W_O[i]‖ over
+  /// the heads of a group. The oracle's.
+  case contribution
+  /// w · x + b of the row that decides whether a neuron fires (in gated MLPs the gate's): what a
+  /// search for the nearest rows of W1 finds. Heads have none.
+  case product
 }
 
 /// One sequence's share of a step.

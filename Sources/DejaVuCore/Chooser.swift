@@ -44,6 +44,9 @@ public enum Placement: String, Hashable, Sendable, CaseIterable {
   case blockAhead = "block-ahead"
   /// A whole layer early, from x_{l−1} (the paper's formula).
   case layerAhead = "layer-ahead"
+  /// From x_0, which knows the token and its position and nothing else: every layer's set is known
+  /// before the first layer runs, and no context can change it.
+  case embedding
 }
 
 /// What one chooser computes: a score for every row of one block.
@@ -89,4 +92,18 @@ public enum ChoiceRule: Hashable, Sendable {
   /// This many highest scores; fewer where several tie for the last place, since a row is chosen
   /// only when its score is above the highest one left out.
   case highest(Int)
+}
+
+extension ChoiceRule {
+  /// The rows whose scores meet the rule, ascending.
+  package func rows(of scores: some RandomAccessCollection<Float>) -> [Int32] {
+    var least = -Float.infinity
+    switch self {
+    case .threshold(let threshold): least = threshold
+    case .highest(let count) where max(count, 1) < scores.count:
+      least = scores.sorted(by: >)[max(count, 1)]
+    case .highest: return Array(0..<Int32(scores.count))
+    }
+    return scores.enumerated().filter { $0.element > least }.map { Int32($0.offset) }
+  }
 }

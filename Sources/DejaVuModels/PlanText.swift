@@ -26,7 +26,8 @@ package enum PlanText {
     switch policy {
     case .all: "{\"kind\":\"all\"}"
     case .nonzero: "{\"kind\":\"nonzero\"}"
-    case .oracle(let least): "{\"kind\":\"oracle\",\"threshold\":\(least)}"
+    case .oracle(let rule): "{\"kind\":\"oracle\",\(member(rule))}"
+    case .nearest(let rule): "{\"kind\":\"nearest\",\(member(rule))}"
     case .shadow(let bits, let placement, let rule):
       "{\"kind\":\"shadow\",\"bits\":\(bits),\"placement\":\"\(placement.rawValue)\",\(member(rule))}"
     case .lowRank(let placement, let rule):
@@ -133,7 +134,11 @@ package struct PlanReader {
     switch value["kind"]?.text {
     case "all": return .all
     case "nonzero": return .nonzero
-    case "oracle": return .oracle(Float(try number(value, "threshold", plan)))
+    case "oracle": return .oracle(try rule(value, rows, plan))
+    case "nearest":
+      // Heads have no rows that an input could be near to.
+      guard axis == .neurons else { throw damaged("plan '\(plan)' has nearest rows for heads") }
+      return .nearest(try rule(value, rows, plan))
     case "shadow":
       guard let bits = value["bits"]?.integer, [2, 4, 8].contains(bits) else {
         throw damaged("a shadow of plan '\(plan)' has neither 2, 4 nor 8 bits")

@@ -51,15 +51,21 @@ package final class PlannedRows<B: Backend>: Selector {
       sparsity.plan.layers.count == architecture.layers,
       "a plan of \(sparsity.plan.layers.count) layers for \(architecture.layers)")
     heads = sparsity.plan.layers.map {
-      $0.heads.choosesRows ? backend.makeRows(universe: architecture.kvHeads) : nil
+      $0.heads.listsRows ? backend.makeRows(universe: architecture.kvHeads) : nil
     }
     neurons = sparsity.plan.layers.map {
-      $0.neurons.choosesRows ? backend.makeRows(universe: architecture.neurons) : nil
+      $0.neurons.listsRows ? backend.makeRows(universe: architecture.neurons) : nil
     }
   }
 
   package func heads(for layer: Int, seeing x: B.Buffer) -> RowChoice<B.Rows> {
-    if layer == 0 { step &+= 1 }
+    if layer == 0 {
+      step &+= 1
+      for each in sparsity.plan.layers.indices {
+        choose(.heads, each, when: [.embedding], seeing: x)
+        choose(.neurons, each, when: [.embedding], seeing: x)
+      }
+    }
     let first: Set<Placement> = layer == 0 ? [.same, .blockAhead, .layerAhead] : [.same]
     choose(.heads, layer, when: first, seeing: x)
     let ahead: Set<Placement> = layer == 0 ? [.blockAhead, .layerAhead] : [.blockAhead]
@@ -83,11 +89,19 @@ package final class PlannedRows<B: Backend>: Selector {
     switch policy {
     case .all: return .all
     case .nonzero: return .nonzero
-    case .oracle(let least): return .above(least)
-    case .shadow, .lowRank, .fixed, .random:
-      guard let rows else { preconditionFailure("a policy that lists rows has room for them") }
-      return .listed(rows)
+    case .oracle, .nearest, .shadow, .lowRank, .fixed, .random: break
     }
+    guard let rows else { preconditionFailure("a policy that lists rows has room for them") }
+    switch policy {
+    case .oracle(let rule): return .ranked(.contribution, rule, chosen: rows)
+    case .nearest(let rule): return .ranked(.product, rule, chosen: rows)
+    default: return .listed(rows)
+    }
+  }
+
+  /// What a block computed for a token of the last step; nil where its policy has no list.
+  package func rows(_ axis: RowAxis, layer: Int, token: Int) -> [Int32]? {
+    (axis == .heads ? heads[layer] : neurons[layer]).map { backend.list(of: token, in: $0) }
   }
 
   /// Makes the choice of one block if its plan places it here.
@@ -98,7 +112,7 @@ package final class PlannedRows<B: Backend>: Selector {
     let policy = axis == .heads ? plan.heads : plan.neurons
     guard let rows = axis == .heads ? heads[layer] : neurons[layer] else { return }
     switch policy {
-    case .all, .nonzero, .oracle: return
+    case .all, .nonzero, .oracle, .nearest: return
     case .shadow(let bits, let placement, let rule) where placements.contains(placement):
       run(.init(layer: layer, axis: axis, kind: .shadow(bits: bits)), rule, x, rows)
     case .lowRank(let placement, let rule) where placements.contains(placement):

@@ -15,6 +15,9 @@ package protocol Session: AnyObject {
   /// Sees what each chooser listed for the first token of a sparse step; nil unless sets are
   /// measured.
   var choiceObserver: ((ChooserSite, [Int32]) -> Void)? { get set }
+  /// The rows that a block of the last sparse step computed for a token of its last batch; nil
+  /// where its policy has no list.
+  func rows(_ axis: RowAxis, layer: Int, token: Int) -> [Int32]?
   /// Continues the sequence by `tokens`, in as many batches as needed.
   ///
   /// - Parameters:
@@ -80,6 +83,10 @@ package final class DecoderSession<B: Backend>: Session {
   package var choiceObserver: ((ChooserSite, [Int32]) -> Void)? {
     get { planned?.observer }
     set { planned?.observer = newValue }
+  }
+
+  package func rows(_ axis: RowAxis, layer: Int, token: Int) -> [Int32]? {
+    planned?.rows(axis, layer: layer, token: token)
   }
 
   package var architecture: Architecture { decoder.backend.architecture }

@@ -60,8 +60,10 @@ public enum RowPolicy: Hashable, Sendable {
   case all
   /// Every up row, and down rows that are not zero (lossless for ReLU).
   case nonzero
-  /// Neurons whose contribution is above a threshold, known after the fact: the upper bound.
-  case oracle(Float)
+  /// The rows of the greatest true contributions, known after the fact: the upper bound.
+  case oracle(ChoiceRule)
+  /// The neurons nearest to the input: of the greatest w · x + b, by reading all of W1.
+  case nearest(ChoiceRule)
   /// W1 in a few bits, multiplied before the rows themselves.
   case shadow(bits: Int, Placement, ChoiceRule)
   /// The trained low-rank predictor.
@@ -71,11 +73,19 @@ public enum RowPolicy: Hashable, Sendable {
   /// Seeded random rows, another set for every step: the control.
   case random(density: Double, seed: UInt64)
 
-  /// Whether the policy hands a list of rows to the block.
-  var choosesRows: Bool {
+  /// Whether the policy hands a list of rows to the block before it runs.
+  package var choosesRows: Bool {
     switch self {
-    case .all, .nonzero, .oracle: false
+    case .all, .nonzero, .oracle, .nearest: false
     case .shadow, .lowRank, .fixed, .random: true
+    }
+  }
+
+  /// Whether there is a list of rows once the block has run.
+  var listsRows: Bool {
+    switch self {
+    case .all, .nonzero: false
+    case .oracle, .nearest, .shadow, .lowRank, .fixed, .random: true
     }
   }
 }

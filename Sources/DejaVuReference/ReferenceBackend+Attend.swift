@@ -21,19 +21,37 @@ extension ReferenceBackend {
       for t in slice.start..<slice.start + slice.count {
         let position = slice.position + t - slice.start
         remember(layer: layer, cache: slice.cache, position: position, x: x[t])
+        let add = { [self] (groups: [Int], sum: inout [Double]) in
+          for head in 0..<architecture.heads
+          where groups.contains(head / architecture.headsPerGroup) {
+            let context = context(
+              layer: layer, head: head, cache: slice.cache, position: position, x: x[t])
+            accumulate(context, of: head, layer: layer, into: &sum)
+          }
+        }
+        rank(heads, token: t, add)
         let groups = heads.rows(of: t, universe: architecture.kvHeads)
         var sum = [Double](repeating: 0, count: architecture.hidden)
-        for head in 0..<architecture.heads
-        where groups.contains(head / architecture.headsPerGroup) {
-          let context = context(
-            layer: layer, head: head, cache: slice.cache, position: position, x: x[t])
-          accumulate(context, of: head, layer: layer, into: &sum)
-        }
+        add(groups, &sum)
         out[t] = sum.map { Float($0) }
         tally.headRows += groups.count
       }
     }
     tally.headRowsOfAll += batch.tokens.count * architecture.kvHeads
+  }
+
+  /// Fills in a ranked choice by ‖Σ_{i ∈ g} H_i(x) · W_O[i]‖, each group's contribution alone.
+  private func rank(
+    _ heads: RowChoice<ReferenceRows>, token: Int, _ add: ([Int], inout [Double]) -> Void
+  ) {
+    guard case .ranked(let measure, let rule, let chosen) = heads else { return }
+    precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
+    let sizes = (0..<architecture.kvHeads).map { group in
+      var alone = [Double](repeating: 0, count: architecture.hidden)
+      add([group], &alone)
+      return Float(alone.reduce(0) { $0 + $1 * $1 }.squareRoot())
+    }
+    chosen.assign(ActiveSet<Heads>(rule.rows(of: sizes), of: chosen.universe), to: token)
   }
 
   /// k = rotated(W_K[g] · x + b_K[g]) and v = W_V[g] · x + b_V[g], for every group g.

@@ -53,21 +53,6 @@ extension ReferenceBackend {
   }
 }
 
-extension ChoiceRule {
-  /// The rows whose scores meet the rule, ascending.
-  package func rows(of scores: [Float]) -> [Int32] {
-    switch self {
-    case .threshold(let threshold):
-      return scores.indices.filter { scores[$0] > threshold }.map { Int32($0) }
-    case .highest(let count):
-      let count = max(count, 1)
-      guard count < scores.count else { return Array(0..<Int32(scores.count)) }
-      let least = scores.sorted(by: >)[count]
-      return scores.indices.filter { scores[$0] > least }.map { Int32($0) }
-    }
-  }
-}
-
 extension GroupwiseMatrix {
   /// The weight at (row, column).
   package func element(_ row: Int, _ column: Int) -> Float {

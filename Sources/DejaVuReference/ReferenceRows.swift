@@ -19,7 +19,12 @@ package final class ReferenceRows {
 extension RowChoice<ReferenceRows> {
   /// The rows that `token` may use, of `universe` in all.
   func rows(of token: Int, universe: Int) -> [Int] {
-    guard case .listed(let rows) = self else { return Array(0..<universe) }
+    let rows: ReferenceRows
+    switch self {
+    case .all, .nonzero: return Array(0..<universe)
+    case .listed(let listed): rows = listed
+    case .ranked(_, _, let chosen): rows = chosen
+    }
     precondition(rows.universe == universe, "\(rows.universe) rows against \(universe)")
     return rows.lists[token]
   }

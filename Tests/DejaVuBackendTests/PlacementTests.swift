@@ -18,6 +18,7 @@ struct PlacementTests {
         case .same, .afterAttention: behind
         case .blockAhead: "x\(layer)"
         case .layerAhead: "x\(max(layer - 1, 0))"
+        case .embedding: "x0"
         }
       #expect(backend.read["neurons of \(layer)"] == [expected])
       #expect(backend.used["neurons of \(layer)"] == "neurons of \(layer)")
@@ -26,7 +27,7 @@ struct PlacementTests {
   }
 
   @Test(
-    arguments: [Placement.same, .blockAhead, .layerAhead],
+    arguments: [Placement.same, .blockAhead, .layerAhead, .embedding],
     [BlockOrder.preNorm, .postNorm, .parallel])
   func `a chooser of heads reads the stream that its placement names`(
     placement: Placement, order: BlockOrder
@@ -39,6 +40,7 @@ struct PlacementTests {
         case .same, .afterAttention: "x\(layer)"
         case .blockAhead: layer == 0 ? "x0" : "\(before)\(layer - 1)"
         case .layerAhead: "x\(max(layer - 1, 0))"
+        case .embedding: "x0"
         }
       #expect(backend.read["heads of \(layer)"] == [expected])
       #expect(backend.used["heads of \(layer)"] == "heads of \(layer)")

@@ -56,80 +56,16 @@ struct PlanLawTests {
     try expectSameBits(
       try story.logits(.sparse, plan, threads: 3), eager, "a window of \(window)")
   }
-
-  @Test(arguments: [TinyModel.opt, .optPostNorm, .llamaReLU, .gpt2], [Float(0.05), 0.3])
-  func `an oracle keeps the neurons whose contribution is above its threshold`(
-    tiny: TinyModel, threshold: Float
-  ) throws {
-    let story = PlanStory(tiny)
-    let plan = story.plan(neurons: .oracle(threshold))
-    let reference = ReferenceBackend(model: story.model)
-    let expected = try story.run(
-      DecoderSession(
-        decoder: Decoder(backend: reference), capacity: 64, mode: .sparse,
-        sparsity: Sparsity(plan: plan)))
-    #expect(reference.tally.neuronRows > 0)
-    #expect(reference.tally.neuronRows < reference.tally.neuronRowsOfAll)
-    for instructionSet in InstructionSet.available {
-      let backend = try story.backend(threads: 2, instructionSet)
-      let found = try story.logits(.sparse, plan, on: backend)
-      try expectClose(found, expected, within: .logits(cache: .float32), "\(instructionSet)")
-      #expect(backend.tally.neuronRows == reference.tally.neuronRows)
-      #expect(backend.tally.neuronRowsOfAll == reference.tally.neuronRowsOfAll)
-    }
-  }
-
-  @Test func `an oracle's kept neurons are those that a direct count finds`() throws {
-    let story = PlanStory(.llamaReLU)
-    let backend = try story.backend(threads: 1)
-    let a = story.model.architecture
-    var expected = 0
-    let observer = ActivationObserver { layer, values, stride in
-      let down = story.model.layers[layer].bundle.down
-      for neuron in 0..<a.neurons {
-        var squares = 0.0
-        for column in 0..<a.hidden {
-          squares += Double(down.element(neuron, column)) * Double(down.element(neuron, column))
-        }
-        for t in 0..<story.prompt {
-          let size = abs(Double(values[t * stride + neuron])) * squares.squareRoot()
-          if size > 0.1 { expected += 1 }
-        }
-      }
-    }
-    backend.observer = observer
-    let session = try DecoderSession(
-      decoder: Decoder(backend: backend), capacity: 64, mode: .sparse,
-      sparsity: Sparsity(plan: story.plan(neurons: .oracle(0.1))))
-    try session.run(story.tokens.prefix(story.prompt), wanted: .last) { _, _ in }
-    #expect(expected > 0)
-    #expect(backend.tally.neuronRows == expected)
-  }
-}
-
-/// Hands a prompt's activations on, layer by layer.
-private final class ActivationObserver: StepObserver {
-  private let body: (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void
-
-  init(_ body: @escaping (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void) {
-    self.body = body
-  }
-
-  func observe(
-    _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
-  ) {
-    if site == .activations { body(layer, values, stride) }
-  }
 }
 
 /// A prompt, single tokens and a truncation under a plan.
-private final class PlanStory {
+final class PlanStory {
   let model: PackedModel
   let tokens: [TokenID]
   let prompt = 13
 
-  init(_ tiny: TinyModel) {
-    model = tiny.model()
+  init(_ tiny: TinyModel, dtype: DType = .float32) {
+    model = tiny.model(dtype: dtype)
     var random = SeededRandom(seed: 21)
     let vocabulary = UInt64(model.architecture.vocabulary)
     tokens = (0..<40).map { _ in TokenID(random.next() % vocabulary) }
@@ -153,17 +89,21 @@ private final class PlanStory {
     on given: CPUBackend? = nil
   ) throws -> [[Float]] {
     let backend = try given ?? backend(threads: threads)
+    return try run(
+      DecoderSession(
+        decoder: Decoder(backend: backend), capacity: 64, mode: mode,
+        sparsity: plan.map { sparsity($0, on: backend) }, defersKeys: defersKeys))
+  }
+
+  /// The plan with the shadows that it names.
+  func sparsity(_ plan: SparsityPlan, on backend: CPUBackend) -> Sparsity {
     var choosers: [ChooserSite: ChooserWeights] = [:]
-    for (layer, rows) in (plan?.layers ?? []).enumerated() {
+    for (layer, rows) in plan.layers.enumerated() {
       guard case .shadow(let bits, _, _) = rows.neurons else { continue }
       choosers[ChooserSite(layer: layer, axis: .neurons, kind: .shadow(bits: bits))] =
         ShadowMaker(backend: backend).shadow(layer: layer, bits: bits)
     }
-    let sparsity = plan.map { Sparsity(plan: $0, choosers: choosers) }
-    return try run(
-      DecoderSession(
-        decoder: Decoder(backend: backend), capacity: 64, mode: mode, sparsity: sparsity,
-        defersKeys: defersKeys))
+    return Sparsity(plan: plan, choosers: choosers)
   }
 
   func run(_ session: any Session) throws -> [[Float]] {

@@ -36,6 +36,53 @@ struct ExitCodeTests {
     #expect(isOneLine(result.errors), "\(result.errors)")
   }
 
+  @Test(arguments: [
+    ["--selectors", "oracle,psychic"], ["--selectors", "oracle"], ["--selectors", ""],
+    ["--selectors", "nearest", "--head-density", "0.5"],
+    ["--selectors", "static", "--mlp-density", "0.5"],
+    ["--selectors", "oracle", "--mlp-density", "0"],
+    ["--selectors", "oracle", "--mlp-density", "0.5", "--plan", "1%"],
+    ["--selectors", "oracle", "--mlp-density", "0.5", "--path", "decode"],
+    ["--mlp-density", "0.5"], ["--speed"], ["--calibration", "x"],
+    ["--plan", "1%", "--sparsity", "exact"], ["--isa", "mmx"],
+  ])
+  func `a comparison that makes no sense is 64 and one line`(arguments: [String]) throws {
+    let text = Array(String(repeating: "The sea was wide and deep. ", count: 20).utf8)
+    let result = try Program.run(
+      ["eval", "--perplexity", "-", "--length", "16", "--windows", "1"] + arguments, input: text)
+    #expect(result.status == 64, "\(result.errors)")
+    #expect(result.output == "")
+    #expect(isOneLine(result.errors), "\(result.errors)")
+  }
+
+  @Test func `predictors that were not trained are missing`() throws {
+    let text = Array(String(repeating: "The sea was wide and deep. ", count: 20).utf8)
+    let result = try Program.run(
+      [
+        "eval", "--perplexity", "-", "--length", "16", "--windows", "1", "--selectors", "predicted",
+        "--head-density", "0.5",
+      ], input: text)
+    #expect(result.status == 66)
+    #expect(result.errors.contains("dejavu train"))
+  }
+
+  @Test func `a window that does not fit the model is 65`() throws {
+    for length in ["1", "4096"] {
+      let result = try Program.run(
+        ["eval", "--perplexity", "-", "--length", length, "--plan", "1%"],
+        input: Array("The sea was wide and deep.".utf8))
+      #expect(result.status == 65 && result.errors.contains("2 to 2048"), "\(result.errors)")
+    }
+  }
+
+  @Test func `a text shorter than a window is 65 and both are named`() throws {
+    let result = try Program.run(
+      ["eval", "--perplexity", "-", "--length", "512", "--plan", "1%"],
+      input: Array("The sea was wide and deep.".utf8))
+    #expect(result.status == 65 && isOneLine(result.errors), "\(result.errors)")
+    #expect(result.errors.contains("7 tokens and a window 512"), "\(result.errors)")
+  }
+
   @Test func `a number for sparsity is told about plans`() throws {
     let result = try Program.run("generate", "x", "--sparsity", "0.5")
     #expect(result.status == 64)

@@ -60,6 +60,76 @@ struct JSONTests {
     #expect(losses.allSatisfy { Set($0.keys) == ["document", "first", "tokens", "nll"] })
   }
 
+  /// A text of a few hundred tokens.
+  private static let story = Array(
+    String(repeating: "Once upon a time there was a sea, and the sea was wide. ", count: 24).utf8)
+
+  @Test func `eval prints the documented keys of selectors side by side`() throws {
+    let result = try Program.run(
+      [
+        "eval", "--perplexity", "-", "--selectors", "exact,predicted,oracle,nearest,random",
+        "--mlp-density", "0.25", "--windows", "2", "--length", "16", "--json", "--quiet",
+      ], input: Self.story)
+    #expect(result.errors == "")
+    let object = try parsedObject(result.output)
+    #expect(
+      Set(object.keys) == (try documentedKeys("eval` with `--plan` or `--selectors")))
+    #expect(object["schema"] as? String == "dejavu/eval-selectors/1")
+    #expect(object["length"] as? Int == 16 && object["tokens"] as? Int == 30)
+    let rows = try #require(object["rows"] as? [[String: Any]])
+    #expect(
+      rows.map { $0["selector"] as? String } == [
+        "dense", "exact", "predicted", "oracle", "nearest", "random",
+      ])
+    let keys = try documentedKeys("eval`: a row of `rows")
+    #expect(rows.allSatisfy { Set($0.keys) == keys })
+    #expect(rows.allSatisfy { $0["tokens_per_second"] is NSNull })
+    #expect(rows[1]["perplexity_increase"] as? Double == 0)
+  }
+
+  @Test func `eval prints the layers of a plan, and its speed where asked`() throws {
+    let result = try Program.run(
+      [
+        "eval", "--perplexity", "-", "--plan", "1%", "--speed", "--windows", "2", "--length", "16",
+        "--json",
+      ], input: Self.story)
+    let object = try parsedObject(result.output)
+    #expect(object["schema"] as? String == "dejavu/eval-plan/1")
+    let rows = try #require(object["rows"] as? [[String: Any]])
+    #expect(rows.map { $0["mode"] as? String } == ["dense", "exact", "sparse"])
+    #expect(rows.allSatisfy { ($0["tokens_per_second"] as? Double ?? 0) > 0 })
+    let layers = try #require(object["layers"] as? [[String: Any]])
+    #expect(layers.count == 6)
+    let keys = try documentedKeys("eval`: a layer of `layers")
+    #expect(layers.allSatisfy { Set($0.keys) == keys })
+  }
+
+  @Test func `eval says that deferred and eager keys give the same losses`() throws {
+    let arguments = [
+      "eval", "--perplexity", "-", "--selectors", "random", "--head-density", "0.75",
+      "--eager-keys", "--windows", "1", "--length", "64",
+    ]
+    let text = try Program.run(arguments, input: Self.story).output
+    #expect(text.contains("random: deferred and eager keys give every token the same loss"))
+    let object = try parsedObject(
+      try Program.run(arguments + ["--json"], input: Self.story).output)
+    let eager = try #require(object["eager_keys"] as? [[String: Any]])
+    #expect(eager.count == 1 && eager[0]["greatest_difference"] as? Double == 0)
+  }
+
+  @Test func `eval writes streams for studies outside`() throws {
+    let folder = TemporaryFolder()
+    let result = try Program.run(
+      [
+        "eval", "--perplexity", "-", "--streams", folder.path("s.safetensors"), "--windows", "1",
+        "--length", "16", "--json",
+      ], input: Self.story)
+    let object = try parsedObject(result.output)
+    #expect(Set(object.keys) == (try documentedKeys("eval --streams")))
+    let bytes = try Data(contentsOf: folder.url("s.safetensors"))
+    #expect(bytes.count > 6 * 16 * 384 * 4)
+  }
+
   @Test(arguments: [
     (["generate", "x", "--top-p", "2", "--json"], 64),
     (["generate", "x", "--json", "--model", "/nonexistent"], 66),

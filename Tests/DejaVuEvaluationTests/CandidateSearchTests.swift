@@ -15,7 +15,8 @@ struct CandidateSearchTests {
       (0..<5).map { index in
         let exact = index == 4
         return NeuronCandidate(
-          policy: exact ? .nonzero : .oracle(Float(index)), byteShare: exact ? 0.6 : 0.6 * next(),
+          policy: exact ? .nonzero : .oracle(.threshold(Float(index))),
+          byteShare: exact ? 0.6 : 0.6 * next(),
           divergence: exact ? 0 : 0.01 * next(), mass: 1, density: 1, recall: 1, precision: 1)
       }
     }

@@ -8,15 +8,17 @@ struct PlanTextTests {
 
   @Test func `plans come back as they were written`() throws {
     let policies: [RowPolicy] = [
-      .all, .nonzero, .oracle(0.1), .oracle(-3e-7), .fixed([0, 1, 3]),
+      .all, .nonzero, .oracle(.threshold(-3e-7)), .oracle(.highest(3)), .fixed([0, 1, 3]),
       .random(density: 0.1, seed: 7), .random(density: 1, seed: .max),
       .lowRank(.layerAhead, .highest(3)), .lowRank(.blockAhead, .threshold(1e-12)),
+      .lowRank(.embedding, .highest(1)),
     ]
+    let nearest = [RowPolicy.nearest(.highest(9)), .nearest(.threshold(0.5))]
     let shadows = Placement.allCases.flatMap { placement in
       [2, 4, 8].map { RowPolicy.shadow(bits: $0, placement, .threshold(1 / Float($0 * 3))) }
     }
     var plans: [SparsityPlan] = []
-    for (index, neurons) in (policies + shadows).enumerated() {
+    for (index, neurons) in (policies + nearest + shadows).enumerated() {
       let heads = policies[index % policies.count]
       var plan = SparsityPlan(
         name: "\(index) % \"of\" \\ all\n\u{1}é", weightFormat: "float16", window: index,
@@ -71,6 +73,12 @@ struct PlanTextTests {
     (policy(#""kind":"oracle""#), "'threshold' in plan 'p' is not a finite number"),
     (policy(#""kind":"oracle","threshold":1e400"#), "'threshold' in plan 'p' is not a finite"),
     (policy(#""kind":"oracle","threshold":-1e39"#), "'threshold' in plan 'p' is not a finite"),
+    (
+      policy(#""kind":"oracle","count":173"#),
+      "a count in plan 'p' is not from 1 to 172"
+    ),
+    (policy(#""kind":"nearest","count":0"#), "a count in plan 'p' is not from 1 to 172"),
+    (text(heads: #"{"kind":"nearest","count":2}"#), "plan 'p' has nearest rows for heads"),
     (policy(#""kind":"shadow","bits":3"#), "a shadow of plan 'p' has neither 2, 4 nor 8 bits"),
     (policy(#""kind":"shadow","bits":"4""#), "a shadow of plan 'p' has neither 2, 4 nor 8 bits"),
     (policy(#""kind":"shadow","bits":4"#), "a placement in plan 'p' is unknown"),

@@ -124,7 +124,7 @@ struct SparsityStoreTests {
 
   @Test func `replacing a plan keeps the others and the predictors`() throws {
     let stored = try writePredictors()
-    let plans = ["a", "b", "c"].map { plan($0, neurons: .oracle(1)) }
+    let plans = ["a", "b", "c"].map { plan($0, neurons: .oracle(.threshold(1))) }
     for plan in plans { try SparsityStore.save(plan, model: model, path: file) }
     let other = plan("b", neurons: .random(density: 0.5, seed: 3))
     try SparsityStore.save(other, model: model, path: file)
@@ -139,9 +139,9 @@ struct SparsityStoreTests {
   }
 
   @Test func `a plan that cannot be written leaves the file as it was`() throws {
-    let kept = plan("kept", neurons: .oracle(1))
+    let kept = plan("kept", neurons: .oracle(.threshold(1)))
     try SparsityStore.save(kept, model: model, path: file)
-    let open = plan("open", neurons: .oracle(-.infinity))
+    let open = plan("open", neurons: .oracle(.threshold(-.infinity)))
     #expect(throws: PredictorError.self) {
       try SparsityStore.save(open, model: model, path: file)
     }

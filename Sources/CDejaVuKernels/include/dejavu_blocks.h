@@ -152,6 +152,10 @@ size_t dejavu_choose_scratch(size_t rows, size_t d);
 /// One token's rows are shared among the team; several tokens are shared out whole.
 void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job);
 
+/// The (keep + 1)-th greatest of v[0..<count], which are reordered: what a choice of the `keep`
+/// greatest has to lie above; −∞ where it leaves none out.
+float dejavu_greatest_left_out(float *v, size_t count, size_t keep);
+
 /// y[t, r] = (w[r] · x[t] + bias[r]) · gain[r] for all rows and tokens; scratch as in a choice.
 typedef struct {
   const dejavu_kernels *_Nullable kernels;

@@ -109,5 +109,11 @@ enum TrainedAxes: String, CaseIterable, ExpressibleByArgument {
   }
 }
 
-extension Placement: ExpressibleByArgument {}
+extension Placement: ExpressibleByArgument {
+  /// Those that predictors are trained for.
+  public static var allValueStrings: [String] {
+    allCases.filter { place in RowAxis.allCases.contains { $0.placements.contains(place) } }
+      .map(\.rawValue)
+  }
+}
 extension Criterion: ExpressibleByArgument {}

@@ -32,6 +32,7 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as BackendError: self = Self.status(error)
     case is TokenizerModelMismatch, is EvaluationError, is TrainingError: self = .badInput
     case let error as PredictorError: self = Self.status(error)
+    case let error as SelectorError: self = Self.status(error)
     default: self = .bug
     }
   }
@@ -61,6 +62,14 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
     case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput
     default: .badInput
+    }
+  }
+
+  private static func status(_ error: SelectorError) -> ExitStatus {
+    switch error {
+    case .nothingToChoose, .axisNotChosen, .noCalibration: .usage
+    case .notTrained: .missing
+    default: .unavailable
     }
   }
 

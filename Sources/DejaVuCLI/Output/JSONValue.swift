@@ -5,6 +5,8 @@ indirect enum JSONValue {
   case whole(Int)
   /// Four digits behind the point; a number that is not finite becomes null.
   case real(Double)
+  /// As many digits as it has; a number that is not finite becomes null.
+  case precise(Double)
   case text(String)
   case array([JSONValue])
   case object([(key: String, value: JSONValue)])
@@ -34,6 +36,7 @@ extension JSONValue: CustomStringConvertible {
     case .real(let value):
       let rounded = (value * 1e4).rounded() / 1e4
       return rounded.isFinite ? String(rounded) : "null"
+    case .precise(let value): return value.isFinite ? String(value) : "null"
     case .text(let text): return Self.quoted(text)
     case .array(let elements):
       return "[" + elements.map(\.description).joined(separator: ", ") + "]"

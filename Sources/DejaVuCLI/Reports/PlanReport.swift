@@ -67,6 +67,7 @@ struct PlanTable {
     case .all: "all"
     case .nonzero: "exact"
     case .oracle: "oracle"
+    case .nearest: "nearest"
     case .shadow(let bits, _, _): "shadow, \(bits) bits"
     case .lowRank(let placement, _): "low rank, \(placement.rawValue)"
     case .fixed(let rows): "\(rows.count) fixed"

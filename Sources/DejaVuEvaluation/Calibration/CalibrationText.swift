@@ -4,6 +4,8 @@ import DejaVuCore
 /// Windows of calibration text, spread evenly.
 package struct CalibrationText: Sendable {
   package let windows: [[TokenID]]
+  /// Tokens of the whole text.
+  package let tokens: Int
 
   /// - Parameters:
   ///   - bytes: text with documents separated by lines of `<|endoftext|>`.
@@ -17,6 +19,7 @@ package struct CalibrationText: Sendable {
   /// The same of a text that is cut into documents already.
   package init(text: EvaluationText, model: LanguageModel, count: Int, length: Int) {
     let tokens = text.tokens(model.tokenizer, separatesDocuments: false).flatMap { $0 }
+    self.tokens = tokens.count
     let first = model.tokenizer.bosToken ?? 0
     let body = length - 1
     let possible = tokens.count / body

@@ -129,6 +129,8 @@ package enum EvaluationError: Error, Hashable, Sendable {
   case noBOS
   /// The text has no token that could be scored.
   case nothingToScore(tokens: Int)
+  /// The text is shorter than one window.
+  case shorterThanWindow(tokens: Int, length: Int)
 }
 
 extension EvaluationError: CustomStringConvertible {
@@ -144,6 +146,9 @@ extension EvaluationError: CustomStringConvertible {
         + "leave the beginning out"
     case .nothingToScore(let tokens):
       "the text has \(tokens) tokens, none of which can be scored; take a longer text"
+    case .shorterThanWindow(let tokens, let length):
+      "the text has \(tokens) tokens and a window \(length), one of them put before the text; take "
+        + "a longer text or shorter windows"
     }
   }
 }

@@ -2,80 +2,46 @@ package import DejaVu
 package import DejaVuCore
 package import DejaVuModels
 
-/// One run of a comparison: its losses, its speed and its bytes, from the same steps.
-package struct ComparedRun: Sendable {
-  package let mode: RunMode
-  /// Loss of every scored token, window by window.
-  package var losses: [[Double]] = []
-  /// Milliseconds of every decode step.
-  package var milliseconds: [Double] = []
-  package var tally = Tally()
-  /// Greedy choices equal to the dense run's.
-  package var agreements = 0
-
-  package init(mode: RunMode) { self.mode = mode }
-
-  package var tokens: Int { losses.reduce(0) { $0 + $1.count } }
-  package var meanLoss: Double {
-    losses.joined().reduce(0, +) / Double(max(tokens, 1))
-  }
-  package var tokensPerSecond: Double {
-    let total = milliseconds.reduce(0, +)
-    return total > 0 ? Double(milliseconds.count) * 1000 / total : 0
-  }
-  package var medianMilliseconds: Double { Statistics.median(milliseconds) }
-  package var p95Milliseconds: Double { Statistics.percentile(milliseconds, 0.95) }
-  package var bytesPerToken: Double { Double(tally.bytes) / Double(max(tally.tokens, 1)) }
-  /// Bytes of MLP weights and choosers per token.
-  package var mlpBytesPerToken: Double {
-    Double(tally.mlpWeights + tally.chooser) / Double(max(tally.tokens, 1))
-  }
-
-  /// Mean paired difference of loss to `other`, and its standard error over windows.
-  package func difference(to other: ComparedRun) -> (mean: Double, standardError: Double) {
-    let perWindow = zip(losses, other.losses).map { mine, theirs in
-      zip(mine, theirs).reduce(0) { $0 + $1.0 - $1.1 } / Double(max(mine.count, 1))
-    }
-    let count = Double(max(perWindow.count, 1))
-    let mean = perWindow.reduce(0, +) / count
-    let squares = perWindow.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-    let deviation = count > 1 ? (squares / (count - 1)).squareRoot() : 0
-    return (mean, deviation / count.squareRoot())
-  }
-}
-
-/// Quality and speed of a plan from the same decode steps: dense, exact and sparse, interleaved
-/// piece by piece over the same tokens, with real choosers and real deferred keys.
+/// Quality and speed of several ways to choose rows from the same decode steps: interleaved piece
+/// by piece over the same tokens, with real choosers and real deferred keys.
 package struct PlanEvaluation {
   private let engine: Engine
-  private let sparsity: Sparsity
-  /// Tokens that one mode decodes before the next has its turn.
+  private let subjects: [ComparedSubject]
+  /// Tokens that one subject decodes before the next has its turn.
   private let turn = 64
 
+  /// Dense, exact, and a plan.
   package init(engine: Engine, sparsity: Sparsity) {
-    self.engine = engine
-    self.sparsity = sparsity
+    self.init(
+      engine: engine, subjects: [.exact, ComparedSubject("sparse", sparsity: sparsity)])
   }
 
-  /// Decodes every window in every mode.
+  /// Dense, whether asked for or not, and then the others.
+  package init(engine: Engine, subjects: [ComparedSubject]) {
+    self.engine = engine
+    self.subjects = [.dense] + subjects.filter { $0.mode != .dense }
+  }
+
+  /// Decodes every window in every way.
   ///
   /// - Parameters:
   ///   - windows: tokens of each window, a first token included.
-  ///   - progress: called with the tokens done and their total, now and then.
-  /// - Returns: the dense, the exact and the sparse run.
+  ///   - progress: called with the tokens done and their total, over all subjects.
+  /// - Returns: a run for each subject, the dense one first.
   /// - Throws: ``BackendError``.
   package func run(
     windows: [[TokenID]], progress: (Int, Int) -> Void
   ) throws(BackendError) -> [ComparedRun] {
-    let modes: [RunMode] = [.dense, .exact, .sparse]
-    var runs = modes.map { ComparedRun(mode: $0) }
-    let total = windows.reduce(0) { $0 + $1.count - 1 }
+    var runs = subjects.map { ComparedRun(mode: $0.mode, name: $0.name) }
+    let total = windows.reduce(0) { $0 + $1.count - 1 } * subjects.count
     var done = 0
     for window in windows {
       var sessions: [any Session] = []
-      for mode in modes {
+      for subject in subjects {
         sessions.append(
-          try engine.makeSession(capacity: window.count, mode: mode, sparsity: sparsity))
+          try engine.makeSession(
+            capacity: window.count, mode: subject.mode, sparsity: subject.sparsity,
+            defersKeys: subject.defersKeys))
       }
       for index in runs.indices { runs[index].losses.append([]) }
       var choices = [Int](repeating: 0, count: window.count)
@@ -83,9 +49,9 @@ package struct PlanEvaluation {
         let part = start..<min(start + turn, window.count)
         for index in runs.indices {
           try decode(part, of: window, sessions[index], &runs[index], &choices)
+          done += part.count
+          progress(done, total)
         }
-        done += part.count
-        progress(done, total)
       }
     }
     return runs

@@ -1,4 +1,3 @@
-package import DejaVuCPU
 package import DejaVuCore
 
 /// How large a row's output is: one layer's norms of down rows, and products of output rows.
@@ -50,7 +49,7 @@ package struct ContributionMeasure {
   ///   - arithmetic: does the products.
   ///   - work: `[tokens, lanes]` at least.
   ///   - out: `[tokens, K]` at least.
-  func headNorms(
+  package func headNorms(
     _ context: UnsafePointer<Float>, tokens: Int, stride: Int, _ arithmetic: DenseArithmetic,
     work: CPUBuffer, into out: CPUBuffer
   ) {
@@ -69,7 +68,7 @@ package struct ContributionMeasure {
   }
 
   /// Norms of every group's context vector, `[tokens, K]`: the paper's measure of a head.
-  func contextNorms(
+  package func contextNorms(
     _ context: UnsafePointer<Float>, tokens: Int, stride: Int, into out: CPUBuffer
   ) {
     for t in 0..<tokens {

@@ -1,0 +1,95 @@
+import DejaVu
+import DejaVuEvaluation
+import DejaVuModels
+
+/// `dejavu eval` with --plan, --selectors or --streams: several ways to read one sample of a text.
+struct ComparisonRun {
+  let model: LanguageModel
+  let folder: String
+  let threads: Int
+  let options: ComparisonOptions
+  let output: OutputOptions
+  let sample: CalibrationText
+
+  /// Windows and tokens of a window that selectors learn from.
+  private static let lesson = (windows: 32, length: 512)
+
+  func compare(calibration: EvaluationText?) throws {
+    let asked = try subjects(calibration)
+    let extra = options.eagerKeys ? asked.compactMap(\.withEagerKeys) : []
+    let bar = ProgressBar("evaluating", isShown: !output.quiet, unit: .steps)
+    let evaluation = PlanEvaluation(engine: model.engine, subjects: asked + extra)
+    let runs = try evaluation.run(windows: sample.windows) { bar.update(done: $0, of: $1) }
+    bar.finish()
+    let report = ComparisonReport(
+      runs: runs, figures: try figures(of: asked), subjects: asked, isPlan: options.plan != nil,
+      showsSpeed: options.speed, folder: folder, loaded: model.loaded, threads: threads,
+      windows: sample.windows)
+    try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
+  }
+
+  private func subjects(_ calibration: EvaluationText?) throws -> [ComparedSubject] {
+    if let plan = options.plan {
+      let choice = try SparsityChoice.plan(plan, model: model, folder: folder)
+      let sparse = choice.sparsity.map { ComparedSubject(plan, sparsity: $0) }
+      return [.exact] + [sparse].compactMap { $0 }
+    }
+    var wanted = SelectorFactory.Options()
+    wanted.mlpDensity = options.mlpDensity ?? 1
+    wanted.headDensity = options.headDensity ?? 1
+    wanted.calibration =
+      calibration.map {
+        CalibrationText(
+          text: $0, model: model, count: Self.lesson.windows,
+          length: min(Self.lesson.length, model.architecture.context)
+        ).windows
+      } ?? []
+    let bar = ProgressBar("learning", isShown: !output.quiet, unit: .steps)
+    let factory = SelectorFactory(model: model, folder: folder, options: wanted) {
+      bar.update(done: $0, of: $1)
+    }
+    defer { bar.finish() }
+    return try (options.selectors ?? []).map { kind in
+      guard let factory else { throw SelectorError.notOnCPU(kind) }
+      return try factory.subject(kind)
+    }
+  }
+
+  /// How the sets of sparse runs compare with the oracle's, by name.
+  private func figures(of subjects: [ComparedSubject]) throws -> [String: SetFigures] {
+    guard let probe = SetProbe(engine: model.engine) else { return [:] }
+    let sparse = subjects.filter { $0.sparsity != nil }
+    let total = sample.windows.joined().count * sparse.count
+    let bar = ProgressBar("comparing sets", isShown: !output.quiet, unit: .steps)
+    defer { bar.finish() }
+    var (figures, done) = ([String: SetFigures](), 0)
+    for subject in sparse {
+      guard let sparsity = subject.sparsity else { continue }
+      figures[subject.name] = try probe.figures(of: sparsity, windows: sample.windows) {
+        done += $0
+        bar.update(done: done, of: total)
+      }
+    }
+    return figures
+  }
+
+  func write(streams path: String) throws {
+    let total = sample.windows.joined().count * model.architecture.layers
+    let bar = ProgressBar("writing", isShown: !output.quiet, unit: .steps)
+    var done = 0
+    let dump = StreamDump(engine: model.engine, windows: sample.windows)
+    guard let dump else { return }
+    try dump.write(to: path, fingerprint: model.loaded.fingerprint) {
+      done += $0
+      bar.update(done: done, of: total)
+    }
+    bar.finish()
+    let report: JSONValue = [
+      "schema": "dejavu/eval-streams/1", "model": .text(folder),
+      "fingerprint": .text(model.loaded.fingerprint), "path": .text(path),
+      "layers": .whole(model.architecture.layers), "tokens": .whole(dump.tokens),
+    ]
+    let text = "\(dump.tokens) tokens of \(model.architecture.layers) layers written to \(path)"
+    try StandardOutput.write((output.json ? report.description : text) + "\n")
+  }
+}

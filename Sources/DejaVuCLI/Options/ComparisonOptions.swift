@@ -1,0 +1,84 @@
+import ArgumentParser
+import DejaVuEvaluation
+import DejaVuModels
+
+/// Ways to choose rows that `eval` puts side by side.
+struct ComparisonOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Compare this plan, stored beside the model, with dense and exact.", valueName: "name"))
+  var plan: String?
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      Compare these selectors at equal density, with a comma between them: \
+      \(SelectorKind.allCases.map(\.rawValue).joined(separator: ", ")).
+      """, valueName: "names"),
+    transform: ComparisonOptions.selectors)
+  var selectors: [SelectorKind]?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Share of the neurons that selectors choose in every layer (default: 1, every neuron).",
+      valueName: "share"),
+    transform: Numbers.share)
+  var mlpDensity: Double?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Share of the heads that selectors choose in every layer (default: 1, every head).",
+      valueName: "share"),
+    transform: Numbers.share)
+  var headDensity: Double?
+
+  @Option(
+    help: ArgumentHelp(
+      "Text that static and non-contextual learn from; another one than is judged.",
+      valueName: "file"))
+  var calibration: String?
+
+  @Flag(help: "Show how fast each way decodes, too: from the same steps, in turns of 64 tokens.")
+  var speed = false
+
+  @Flag(
+    help: """
+      Run each way that skips heads once more with keys and values of all heads computed at once, \
+      and say how far the losses differ.
+      """)
+  var eagerKeys = false
+
+  func validate() throws {
+    if plan != nil && selectors != nil {
+      throw ValidationError("a plan has its own densities; take either --plan or --selectors")
+    }
+    if selectors == nil && (mlpDensity ?? headDensity) != nil {
+      throw ValidationError("densities are those of selectors; add --selectors")
+    }
+    if selectors == nil && calibration != nil {
+      throw ValidationError("calibration text is for selectors; add --selectors")
+    }
+    if !isAsked && (speed || eagerKeys) {
+      throw ValidationError(
+        "--\(speed ? "speed" : "eager-keys") is for comparisons; add --plan or --selectors")
+    }
+  }
+
+  /// Whether anything is to be compared.
+  var isAsked: Bool { plan != nil || selectors != nil }
+
+  @Sendable
+  private static func selectors(_ text: String) throws -> [SelectorKind] {
+    let all = SelectorKind.allCases.map(\.rawValue).joined(separator: ", ")
+    var kinds: [SelectorKind] = []
+    for name in text.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let kind = SelectorKind(rawValue: String(name)) else {
+        throw ValidationError("'\(name)' is none of \(all)")
+      }
+      if !kinds.contains(kind) { kinds.append(kind) }
+    }
+    return kinds
+  }
+}
