@@ -1,6 +1,7 @@
 // One token's attention: whole groups where they divide evenly among the threads, else in phases
 // of finer chunks. Both orders do the same sums, so their results are equal bit for bit.
 #include <string.h>
+#include <time.h>
 
 #include "dejavu_blocks.h"
 
@@ -37,6 +38,22 @@ static group_scratch scratch_at(const dejavu_attention_job *job, size_t entry) {
   s.values = s.keys + owed * job->padded_h;
   s.scores = s.values + owed * job->padded_h;
   return s;
+}
+
+/// Nanoseconds of a steady clock where somebody asks for them, else 0.
+static uint64_t clock_of(const dejavu_attention_job *job) {
+  if (!job->times) return 0;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void note_all(const dejavu_attention_job *job, size_t thread, uint64_t start) {
+  if (job->times) job->times[thread].all += clock_of(job) - start;
+}
+
+static void note_cache(const dejavu_attention_job *job, size_t thread, uint64_t start) {
+  if (job->times) job->times[thread].cache += clock_of(job) - start;
 }
 
 static const void *row_of(const void *matrix, size_t row, size_t stride) {
@@ -150,8 +167,8 @@ static void settle_group(const dejavu_attention_job *job, size_t entry) {
 // Fused: a chunk is one slice of the list ---------------------------------------------------------
 
 static void fused_chunk(void *context, size_t slice, size_t thread) {
-  (void)thread;
   const dejavu_attention_job *job = ((attention_context *)context)->job;
+  uint64_t start = clock_of(job);
   float *acc = job->acc + slice * job->acc_stride;
   memset(acc, 0, job->d * sizeof(float));
   size_t end = (slice + 1) * job->count / job->slices;
@@ -160,18 +177,21 @@ static void fused_chunk(void *context, size_t slice, size_t thread) {
     group_scratch s = scratch_at(job, entry);
     project_queries(job, group, s.queries, 0, job->heads_per_group * job->h);
     settle_group(job, entry);
+    uint64_t attending = clock_of(job);
     attend_group(job, group, s);
+    note_cache(job, thread, attending);
     project_output(job, group, s.context, acc, 0, job->d);
   }
+  note_all(job, thread, start);
 }
 
 // In phases: chunks finer than a group ------------------------------------------------------------
 
 /// Part p of a group's query, key and value rows.
 static void project_chunk(void *context, size_t chunk, size_t thread) {
-  (void)thread;
   attention_context *c = context;
   const dejavu_attention_job *job = c->job;
+  uint64_t start = clock_of(job);
   size_t entry = chunk / c->parts, part = chunk % c->parts, group = group_at(job, entry);
   group_scratch s = scratch_at(job, entry);
   size_t lanes = job->heads_per_group * job->h;
@@ -180,22 +200,26 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   project_queries(job, group, s.queries, q0, q1 - q0);
   project_owed(job, group, job->key, job->key_bias, s.keys, k0, k1 - k0);
   project_owed(job, group, job->value, job->value_bias, s.values, k0, k1 - k0);
+  note_all(job, thread, start);
 }
 
 static void attend_chunk(void *context, size_t entry, size_t thread) {
-  (void)thread;
   const dejavu_attention_job *job = ((attention_context *)context)->job;
   size_t group = group_at(job, entry);
   group_scratch s = scratch_at(job, entry);
+  uint64_t start = clock_of(job);
   remember(job, group, s);
+  uint64_t attending = clock_of(job);
   attend_group(job, group, s);
+  note_cache(job, thread, attending);
+  note_all(job, thread, start);
 }
 
 /// Columns of part p of one slice's output rows.
 static void output_chunk(void *context, size_t chunk, size_t thread) {
-  (void)thread;
   attention_context *c = context;
   const dejavu_attention_job *job = c->job;
+  uint64_t start = clock_of(job);
   size_t slice = chunk / c->parts, part = chunk % c->parts, blocks = job->d / 32;
   size_t first = part * blocks / c->parts * 32, end = (part + 1) * blocks / c->parts * 32;
   float *acc = job->acc + slice * job->acc_stride;
@@ -204,6 +228,7 @@ static void output_chunk(void *context, size_t chunk, size_t thread) {
   for (size_t entry = slice * job->count / job->slices; entry < last; entry++)
     project_output(job, group_at(job, entry), scratch_at(job, entry).context, acc, first,
                    end - first);
+  note_all(job, thread, start);
 }
 
 void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, size_t threads) {

@@ -14,7 +14,8 @@ package import DejaVuModels
 /// decode steps by ``tune(on:)`` and go into the bias.
 package struct SyntheticSparsity {
   package struct Options: Hashable, Sendable {
-    /// Share of neurons that every layer computes; 1 chooses none and reads them all.
+    /// Share of neurons that every layer computes; 1 chooses none and reads them all, 0 leaves the
+    /// MLP out.
     package var mlpDensity = 1.0
     /// The same of head groups.
     package var headDensity = 1.0
@@ -59,6 +60,10 @@ package struct SyntheticSparsity {
     for (axis, placement, density, overlap, rows) in kinds {
       guard density < 1 else {
         policies[axis] = .all
+        continue
+      }
+      guard density > 0 else {
+        policies[axis] = .fixed([])
         continue
       }
       let keep = Self.count(density: density, of: rows)

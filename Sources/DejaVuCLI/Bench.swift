@@ -23,6 +23,8 @@ struct Bench: ParsableCommand {
         dejavu bench --shape opt-1.3b --threads 1 --threads 2
         dejavu bench --model ~/models/opt-1.3b --mode dense --mode exact --json
         dejavu bench --shape opt-1.3b --mlp-density 0.1 --head-density 0.5
+        dejavu bench --shape opt-1.3b --sweep --plot sweep.svg
+        dejavu bench --shape opt-1.3b --gather
       """)
 
   @Option(
@@ -35,6 +37,21 @@ struct Bench: ParsableCommand {
   @OptionGroup
   var model: ModelOptions
 
+  @Option(
+    help: ArgumentHelp(
+      "The same model as 'dejavu pack' wrote it: how soon it answers stands beside.",
+      valueName: "path"),
+    completion: .directory)
+  var packed: String?
+
+  @Flag(
+    help: ArgumentHelp(
+      """
+      Measure instead how the rows of chosen neurons are multiplied: fused, and copied together \
+      first, with W2's rows contiguous and as a checkpoint has them.
+      """))
+  var gather = false
+
   @OptionGroup(title: "Weights of a shape")
   var synthetic: SyntheticOptions
 
@@ -43,6 +60,13 @@ struct Bench: ParsableCommand {
 
   @OptionGroup(title: "Workload")
   var workload: WorkloadOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "Draw the decode rows, times against densities or depths, into this file.",
+      valueName: "file.svg"),
+    completion: .file(extensions: ["svg"]))
+  var plot: String?
 
   @OptionGroup(title: "Output")
   var output: OutputOptions
@@ -64,11 +88,34 @@ struct Bench: ParsableCommand {
     if !sparse.isSparse && workload.mode.contains(.sparse) {
       throw ValidationError("sparse runs need --mlp-density, --head-density or --plan")
     }
+    if shape != nil && packed != nil {
+      throw ValidationError("--packed stands beside the checkpoint that --model names")
+    }
+    if gather { try validateGather() }
+  }
+
+  private func validateGather() throws {
+    if shape == nil { throw ValidationError("--gather makes its own rows; name a --shape") }
+    let others: [(String, Bool)] = [
+      ("--sweep", sparse.sweep), ("--head-density", !sparse.headDensity.isEmpty),
+      ("--plot", plot != nil), ("--depth", !workload.depth.isEmpty),
+      ("--prompt", !workload.prompt.isEmpty), ("--mode", !workload.mode.isEmpty),
+    ]
+    if let other = others.first(where: \.1) {
+      throw ValidationError("--gather measures one layer's MLP; leave out \(other.0)")
+    }
+    if sparse.mlpDensity.contains(0) {
+      throw ValidationError("there is nothing to gather at a density of 0")
+    }
   }
 
   func run() throws {
     Interrupt.install()
-    var workload = workload.workload
+    if gather, let shape { return try runGather(shape) }
+    if let packed { try checkPacked(packed) }
+    // A place that cannot be written is better known before measuring than after.
+    let drawing = try plot.map { try AtomicFile(path: $0) }
+    var workload = workload.workload(sweeps: sparse.sweep)
     workload.seed = synthetic.options.seed
     if sparse.isSparse { workload.modes = sparseModes }
     if sparse.hasDensity { workload.lengthen(toSettle: sparse.options(seed: 1).window) }
@@ -85,88 +132,29 @@ struct Bench: ParsableCommand {
     }
     let bar = ProgressBar("measuring", isShown: !output.quiet, unit: .steps)
     var done = 0
-    let report = try SpeedBench(subject, workload: workload).run {
+    let total = workload.measurements(sparseRuns: subject.sparsity?.runs.count ?? 0)
+    var report = try SpeedBench(subject, workload: workload).run {
       try Interrupt.check()
-      bar.update(done: done, of: workload.measurements)
+      bar.update(done: done, of: total)
       done += 1
     }
     bar.finish()
     try Interrupt.check()
+    if let packed { report.memory.firstToken.append(try firstToken(ofPacked: packed, team: team)) }
+    if let drawing { try draw(report, into: drawing) }
     try StandardOutput.write(output.json ? try report.json() + "\n" : report.text)
   }
 
   /// Sparse runs stand beside dense ones, and beside exact ones unless others are named.
   private var sparseModes: [RunMode] {
-    let named = workload.workload.modes
-    let others: [RunMode] = workload.mode.isEmpty ? [.exact] : named.filter { $0 == .exact }
+    let named = workload.mode
+    let others: [RunMode] = named.isEmpty ? [.exact] : WorkloadOptions.unique(named).filter { $0 == .exact }
     return [.dense] + others + [.sparse]
   }
 
-  private func make(_ shape: ModelShape, team: ThreadTeam) throws -> SpeedBench.Subject {
-    let bar = ProgressBar("making weights", isShown: !output.quiet)
-    defer { bar.finish() }
-    var options = synthetic.options
-    if sparse.hasDensity, synthetic.reluDensity == nil {
-      options.reluDensity = SyntheticSparsity.reluDensity
-    }
-    let made = try SyntheticModel(shape: shape, options: options, team: team) { progress in
-      try Interrupt.check()
-      bar.update(progress)
-    }
-    let recipe = SyntheticModel.metadata(shape: shape, options: options)["dejavu.synthetic"]
-    return SpeedBench.Subject(
-      model: made.model,
-      description: .init(
-        shape: shape.name, dtype: options.dtype.rawValue, synthetic: true, recipe: recipe,
-        weightBytes: made.layout.byteCount),
-      region: UnsafeRawBufferPointer(start: made.memory.base, count: made.layout.byteCount),
-      packing: nil,
-      sparsity: sparse.hasDensity
-        ? SparseSubject(synthetic: sparse.options(seed: options.seed)) : nil)
-  }
-
-  /// Loads a folder; a tokenizer is not needed, since tokens are drawn.
-  private func load(team: ThreadTeam) throws -> SpeedBench.Subject {
-    let folder = try model.folder()
-    let bar = ProgressBar("loading", isShown: !output.quiet)
-    defer { bar.finish() }
-    let start = ContinuousClock.now
-    let loaded = try ModelFolder.load(folder, team: team) { bar.update($0) }
-    let seconds = Quantity.seconds(ContinuousClock.now - start)
-    try Interrupt.check()
-    // A mapped file is its tensors and a short header.
-    let bytes =
-      loaded.layout?.byteCount
-      ?? FileSystem.byteCount(of: folder + "/" + PackedFile.fileName) ?? 0
-    var region: UnsafeRawBufferPointer?
-    if let first = loaded.layout?.entry("embed.tokens") {
-      region = UnsafeRawBufferPointer(
-        start: loaded.model.tokenEmbedding.base - first.offset, count: bytes)
-    }
-    return SpeedBench.Subject(
-      model: loaded.model,
-      description: .init(
-        shape: folder, dtype: loaded.model.dtype.rawValue, synthetic: loaded.isSynthetic,
-        recipe: loaded.metadata["dejavu.synthetic"], weightBytes: bytes),
-      region: region,
-      packing: loaded.isMapped
-        ? nil : .init(threads: team.count, bytes: bytes, seconds: seconds),
-      sparsity: try sparse.plan.map { try stored($0, model: loaded, folder: folder) })
-  }
-
-  /// The plan of this name that lies beside a model.
-  private func stored(
-    _ name: String, model: LoadedModel, folder: String
-  ) throws -> SparseSubject {
-    let store = try SparsityStore.open(model: model, folder: folder)
-    guard let store, let plan = store.plan(named: name) else {
-      throw CommandError.noPlan(
-        name: name, folder: folder, known: store?.plans.map(\.name) ?? [])
-    }
-    let window = plan.skipsHeads ? plan.window : 0
-    return SparseSubject(description: .init(plan: name, window: window)) { engine in
-      guard let backend = engine.cpu else { preconditionFailure("the engine is on the CPU") }
-      return try store.resolve(plan, on: backend)
-    }
+  private func draw(_ report: SpeedReport, into file: AtomicFile) throws {
+    var text = report.svg
+    try text.withUTF8 { try file.append(UnsafeRawBufferPointer($0)) }
+    try file.commit()
   }
 }

@@ -10,7 +10,7 @@ struct Pack: ParsableCommand {
     abstract: "Write a model in the engine's layout, so that it loads at once.",
     discussion: """
       The new folder holds packed.safetensors, which is mapped and used in place, and the \
-      configuration and tokenizer of the model. It appears when it is complete, or not at all. \
+      configuration and, where there is one, the tokenizer of the model. It appears when it is complete, or not at all. \
       Packing needs memory for the whole model.
       """)
 
@@ -34,8 +34,7 @@ struct Pack: ParsableCommand {
     Interrupt.install()
     let source = try ModelOptions.folder(model)
     let folder = try NewFolder(path: out)
-    // A folder without a working tokenizer would be refused later, so it is not begun.
-    _ = try loadTokenizer(folder: source)
+    let hasTokenizer = try Self.hasTokenizer(source)
     let loaded = try load(source)
     guard let layout = loaded.layout, let first = layout.entry("embed.tokens") else {
       throw CheckpointError.unsupported(file: source, reason: "it is packed already")
@@ -49,7 +48,21 @@ struct Pack: ParsableCommand {
       command: "pack", folder: folder.path, byteCount: layout.byteCount, fileCount: 1,
       tensorCount: layout.entries.count, fingerprint: metadata["dejavu.fingerprint"] ?? "",
       isSynthetic: loaded.isSynthetic, time: ContinuousClock.now - start)
-    try figures.print(output, warnings: loaded.warnings)
+    let warning = "there is no tokenizer in '\(source)': the model can be measured, not generate"
+    try figures.print(output, warnings: loaded.warnings + (hasTokenizer ? [] : [warning]))
+  }
+
+  /// Whether the folder has a tokenizer, which a synthesized checkpoint has not.
+  ///
+  /// - Throws: what is wrong with one that is there, so that a folder that would be refused later is
+  ///   not begun.
+  private static func hasTokenizer(_ folder: String) throws -> Bool {
+    do {
+      _ = try loadTokenizer(folder: folder)
+      return true
+    } catch TokenizerError.noTokenizer {
+      return false
+    }
   }
 
   private func load(_ source: String) throws -> LoadedModel {

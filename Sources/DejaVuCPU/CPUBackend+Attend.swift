@@ -103,6 +103,7 @@ extension CPUBackend {
     job.acc_stride = scratch.accumulators.stride
     job.scratch = scratch.groups.base
     job.scratch_stride = scratch.groups.stride
+    job.times = profile?.attentionTimes(threads: team.count)
     return job
   }
 
@@ -145,9 +146,11 @@ extension CPUBackend {
   private func tallyAttention(layer: Int, job: dejavu_attention_job) {
     let weights = model.layers[layer]
     let lanes = architecture.headWidth
-    tally.attentionWeights +=
-      job.count * 2 * architecture.headsPerGroup * lanes * weights.query.rowBytes
+    let queries = job.count * architecture.headsPerGroup * lanes
     let seen = job.position + 1 - job.first_visible
+    tally.attentionWeights += 2 * queries * weights.query.rowBytes
+    tally.weightFlops += 2 * 2 * queries * architecture.hidden
+    tally.cacheFlops += 2 * 2 * queries * seen
     tally.cache += job.count * 2 * seen * cacheLayout.paddedHead * cacheLayout.dtype.size
     tallySettling(layer: layer, job: job)
   }
@@ -156,11 +159,19 @@ extension CPUBackend {
   private func tallySettling(layer: Int, job: dejavu_attention_job) {
     let weights = model.layers[layer]
     tally.attentionWeights += job.count * 2 * architecture.headWidth * weights.key.rowBytes
-    guard let settled = job.settled else { return }
-    var oldest = job.position
-    for entry in 0..<job.count {
-      oldest = min(oldest, Int(settled[job.list.map { Int($0[entry]) } ?? entry]))
+    // Two rows of the matrices for each lane, position and group.
+    let flopsOfOne = 2 * 2 * architecture.headWidth * architecture.hidden
+    guard let settled = job.settled else {
+      tally.weightFlops += job.count * flopsOfOne
+      return
     }
+    var (oldest, owed) = (job.position, 0)
+    for entry in 0..<job.count {
+      let from = Int(settled[job.list.map { Int($0[entry]) } ?? entry])
+      oldest = min(oldest, from)
+      owed += job.position + 1 - from
+    }
+    tally.weightFlops += owed * flopsOfOne
     tally.keptInputs += max(0, job.position - oldest) * job.kept_stride * 4
   }
 
@@ -201,6 +212,7 @@ extension CPUBackend {
       scratch.context.base, stride: scratch.context.stride, tokens: tokens, width: lanes)
     product(weights.output, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
     tally.attentionWeights += 2 * (lanes + kvLanes) * weights.query.rowBytes
+    tally.weightFlops += 2 * tokens * 2 * (lanes + kvLanes) * architecture.hidden
   }
 
   /// Groups may owe keys from decoding when more prompt arrives.
@@ -279,6 +291,9 @@ extension CPUBackend {
     dejavu_prompt_attention(team.handle, &job)
     let bytes = 2 * (slice.position + slice.count) * cacheLayout.paddedHead * cacheLayout.dtype.size
     tally.cache += architecture.kvHeads * bytes
+    let window = architecture.slidingWindow ?? .max
+    let pairs = (0..<slice.count).reduce(0) { $0 + min(slice.position + $1 + 1, window) }
+    tally.cacheFlops += 2 * 2 * architecture.heads * architecture.headWidth * pairs
   }
 
   /// Each token keeps the context of its own groups only.

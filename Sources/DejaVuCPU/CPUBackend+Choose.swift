@@ -59,6 +59,10 @@ extension CPUBackend {
     job.scratch_stride = choice.scratch.stride
     dejavu_choose(team.handle, &job)
     tally.chooser += weights.byteCount
+    let elements = [weights.first, weights.second].reduce(0) {
+      $0 + ($1.map { $0.rows * $0.columns } ?? 0)
+    }
+    tally.weightFlops += 2 * tokens * elements
   }
 
   private func normalize(

@@ -13,6 +13,8 @@ extension CPUBackend {
     tally.embedding += batch.tokens.count * table.rowBytes
     if let projectIn = model.projectIn {
       project(scratch.embedding, tokens: batch.tokens.count, through: projectIn, into: x)
+      tally.embedding += projectIn.rows * projectIn.rowBytes
+      tally.weightFlops += 2 * batch.tokens.count * projectIn.rows * projectIn.columns
     }
     addPositions(to: x)
     if let norm = model.embeddingNorm {
@@ -115,9 +117,12 @@ extension CPUBackend {
     if let projectOut = model.projectOut {
       project(source, tokens: count, through: projectOut, into: scratch.embedding)
       source = scratch.embedding
+      tally.headWeights += projectOut.rows * projectOut.rowBytes
+      tally.weightFlops += 2 * count * projectOut.rows * projectOut.columns
     }
     project(source, tokens: count, through: model.head, into: scratch.logits)
     tally.headWeights += model.head.rows * model.head.rowBytes
+    tally.weightFlops += 2 * count * model.head.rows * model.head.columns
   }
 
   /// out[t, r] = matrix[r] · x[t]: row kernels for one token, a matrix product for more.

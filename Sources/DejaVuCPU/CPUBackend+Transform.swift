@@ -47,6 +47,7 @@ extension CPUBackend {
     let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
     let up = count * (weights.bundle.rowsPerNeuron - 1)
     tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
+    tally.weightFlops += 2 * (up + down) * architecture.hidden
     tally.neuronRows += count
   }
 
@@ -80,6 +81,7 @@ extension CPUBackend {
     pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)
     product(weights.bundle.down, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
     tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
+    tally.weightFlops += 2 * tokens * weights.bundle.matrix.rows * architecture.hidden
   }
 
   private func project(

@@ -80,7 +80,7 @@ final class CPUScratch {
   ///
   /// Enough slices that threads finish together, few enough that adding them up costs nothing. A
   /// fixed number, so that sums do not depend on threads.
-  private static func slices(weights: Int) -> Int { min(max(weights >> 20, 8), 64) }
+  static func slices(weights: Int) -> Int { min(max(weights >> 20, 8), 64) }
 
   func reserve(logits count: Int) {
     guard count > logits.capacity else { return }

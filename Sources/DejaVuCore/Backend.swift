@@ -193,6 +193,11 @@ package struct Tally: Hashable, Sendable {
   package var cache = 0
   package var chooser = 0
   package var keptInputs = 0
+  /// Multiplications and additions of rows really computed, two for every weight and token; norms,
+  /// biases, activations and softmax do not count.
+  package var weightFlops = 0
+  /// The same of keys and values in caches: two each for every lane of a head and position seen.
+  package var cacheFlops = 0
   /// Rows computed and rows there are, over layers and tokens.
   package var headRows = 0
   package var headRowsOfAll = 0
@@ -205,4 +210,6 @@ package struct Tally: Hashable, Sendable {
   package var bytes: Int {
     attentionWeights + mlpWeights + headWeights + embedding + cache + chooser + keptInputs
   }
+
+  package var flops: Int { weightFlops + cacheFlops }
 }

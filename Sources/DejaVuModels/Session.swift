@@ -18,6 +18,12 @@ package protocol Session: AnyObject {
   /// The rows that a block of the last sparse step computed for a token of its last batch; nil
   /// where its policy has no list.
   func rows(_ axis: RowAxis, layer: Int, token: Int) -> [Int32]?
+  /// Lets later sparse steps follow another plan on the same cache, so that many plans can be
+  /// measured without a cache for each.
+  ///
+  /// - Precondition: the session was made for sparse runs, and where the plan skips heads, for as
+  ///   wide a window.
+  func follow(_ sparsity: Sparsity)
   /// Continues the sequence by `tokens`, in as many batches as needed.
   ///
   /// - Parameters:
@@ -54,7 +60,9 @@ package final class DecoderSession<B: Backend>: Session {
   private let decoder: Decoder<B>
   private let cache: B.Cache
   private let batch = StepBatch<B.Cache>()
-  private let planned: PlannedRows<B>?
+  private var planned: PlannedRows<B>?
+  /// Positions whose inputs the cache keeps.
+  private let window: Int
   package var mode: RunMode {
     didSet { precondition(mode != .sparse || planned != nil, "a sparse run needs a plan") }
   }
@@ -69,15 +77,26 @@ package final class DecoderSession<B: Backend>: Session {
     self.mode = mode
     planned = sparsity.map { PlannedRows(backend: decoder.backend, sparsity: $0) }
     let keeps = defersKeys && sparsity?.plan.skipsHeads == true
-    let window = keeps ? sparsity?.plan.window ?? 0 : 0
+    window = keeps ? sparsity?.plan.window ?? 0 : 0
     cache = try decoder.backend.makeCache(capacity: capacity, window: window)
   }
 
-  private init(decoder: Decoder<B>, cache: B.Cache, mode: RunMode, planned: PlannedRows<B>?) {
+  private init(
+    decoder: Decoder<B>, cache: B.Cache, mode: RunMode, planned: PlannedRows<B>?, window: Int
+  ) {
     self.decoder = decoder
     self.cache = cache
     self.mode = mode
     self.planned = planned
+    self.window = window
+  }
+
+  package func follow(_ sparsity: Sparsity) {
+    let plan = sparsity.plan
+    precondition(
+      planned != nil && (!plan.skipsHeads || plan.window == window),
+      "a plan with a window of \(plan.window) on a cache that keeps \(window) inputs")
+    planned = PlannedRows(backend: decoder.backend, sparsity: sparsity)
   }
 
   package var choiceObserver: ((ChooserSite, [Int32]) -> Void)? {
@@ -144,6 +163,7 @@ package final class DecoderSession<B: Backend>: Session {
 
   package func fork(capacity: Int) throws(BackendError) -> any Session {
     DecoderSession(
-      decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode, planned: planned)
+      decoder: decoder, cache: try cache.fork(capacity: capacity), mode: mode, planned: planned,
+      window: window)
   }
 }

@@ -6,6 +6,13 @@
 #pragma clang assume_nonnull begin
 #endif
 
+/// Nanoseconds that a thread spent in attention blocks, and in their reading of the cache alone.
+typedef struct {
+  uint64_t all, cache;
+  /// Each thread writes a cache line of its own.
+  uint64_t padding[6];
+} dejavu_attention_time;
+
 /// One token's attention over a set of key/value groups.
 ///
 /// For each group of the list: queries of its heads; keys and values of every position the group
@@ -51,6 +58,8 @@ typedef struct {
   /// Per list position, dejavu_attention_scratch floats.
   float *_Nullable scratch;
   size_t scratch_stride;
+  /// Per thread, where the block's time went; NULL, as it mostly is, reads no clock.
+  dejavu_attention_time *_Nullable times;
 } dejavu_attention_job;
 
 /// Floats of scratch that one group needs with at most `owed` owed positions and `capacity`.

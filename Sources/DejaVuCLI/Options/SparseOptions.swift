@@ -5,20 +5,33 @@ import DejaVuEvaluation
 /// What sparse runs of a benchmark follow.
 struct SparseOptions: ParsableArguments {
   @Option(
-    parsing: .unconditional,
+    parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
-      "Share of neurons that sparse runs compute, beside dense and exact ones (0.001 to 1).",
-      valueName: "share"),
-    transform: Numbers.real(0.001...1))
-  var mlpDensity: Double?
+      """
+      Share of neurons that sparse runs compute, beside dense and exact ones; repeatable (0 leaves \
+      the MLP out, or 0.001 to 1).
+      """, valueName: "share"),
+    transform: Self.neuronShare)
+  var mlpDensity: [Double] = []
 
   @Option(
-    parsing: .unconditional,
+    parsing: .unconditionalSingleValue,
     help: ArgumentHelp(
-      "Share of heads that sparse runs compute (0.001 to 1; default of both: 1, every row).",
-      valueName: "share"),
+      """
+      Share of heads that sparse runs compute; repeatable (0.001 to 1; default of both: 1, every \
+      row). Each is measured with each share of neurons, and below 1 two runs with all heads stand \
+      beside: the first share of neurons, and no MLP.
+      """, valueName: "share"),
     transform: Numbers.real(0.001...1))
-  var headDensity: Double?
+  var headDensity: [Double] = []
+
+  @Flag(
+    help: ArgumentHelp(
+      """
+      Sweep densities and depths: 5, 10, 25 and 50 % of neurons with half of the heads and with all, \
+      at depths of 128, 256, 512 and 1024, no prompts; whatever is named takes its place.
+      """))
+  var sweep = false
 
   @Option(
     parsing: .unconditional,
@@ -73,21 +86,40 @@ struct SparseOptions: ParsableArguments {
       throw ValidationError(
         "predictors are for sparse runs; add --mlp-density, --head-density or both")
     }
-    if hasDensity && plan != nil {
+    if plan != nil && !(mlpDensity + headDensity).isEmpty {
       throw ValidationError("a plan has its own densities; take either --plan or densities")
     }
   }
 
   /// Whether random predictors are asked for.
-  var hasDensity: Bool { mlpDensity != nil || headDensity != nil }
+  var hasDensity: Bool { plan == nil && (sweep || !(mlpDensity + headDensity).isEmpty) }
 
   /// Whether any sparse runs are asked for.
   var isSparse: Bool { hasDensity || plan != nil }
 
+  /// What sparse runs are asked for, each share once, in the order given.
+  var points: [SparsePoint] {
+    let (neurons, heads) = sweep ? ([0.05, 0.1, 0.25, 0.5], [0.5, 1]) : ([1.0], [1.0])
+    return SparsePoint.grid(
+      mlpDensities: mlpDensity.isEmpty ? neurons : WorkloadOptions.unique(mlpDensity),
+      headDensities: headDensity.isEmpty ? heads : WorkloadOptions.unique(headDensity))
+  }
+
+  /// Whether some run skips heads, so that keys and values are settled later.
+  var skipsHeads: Bool { points.contains { $0.headDensity < 1 } }
+
+  /// 0, or a share that at least one neuron in a thousand is.
+  @Sendable
+  private static func neuronShare(_ text: String) throws -> Double {
+    if Double(text) == 0 { return 0 }
+    guard let share = Double(text), (0.001...1).contains(share) else {
+      throw ValidationError("it must be 0, or a number from 0.001 to 1")
+    }
+    return share
+  }
+
   func options(seed: UInt64) -> SyntheticSparsity.Options {
     var options = SyntheticSparsity.Options()
-    options.mlpDensity = mlpDensity ?? 1
-    options.headDensity = headDensity ?? 1
     options.rank = predictorRank ?? options.rank
     options.bits = predictorBits ?? options.bits
     options.window = window ?? options.window

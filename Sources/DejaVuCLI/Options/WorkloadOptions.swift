@@ -66,13 +66,17 @@ struct WorkloadOptions: ParsableArguments {
       "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
   var isa: InstructionSet?
 
-  var workload: Workload {
+  /// What the options ask for.
+  ///
+  /// - Parameter sweeps: whether depths that are not named are those of a sweep, without prompts.
+  func workload(sweeps: Bool) -> Workload {
     var workload = Workload()
-    workload.threads = threads.isEmpty ? [LanguageModel.defaultThreads] : unique(threads)
-    if !depth.isEmpty { workload.depths = unique(depth) }
-    if !prompt.isEmpty { workload.prompts = unique(prompt) }
+    workload.threads = threads.isEmpty ? [LanguageModel.defaultThreads] : Self.unique(threads)
+    if sweeps { (workload.depths, workload.prompts) = ([128, 256, 512, 1024], []) }
+    if !depth.isEmpty { workload.depths = Self.unique(depth) }
+    if !prompt.isEmpty { workload.prompts = Self.unique(prompt) }
     if noPrompt { workload.prompts = [] }
-    if !mode.isEmpty { workload.modes = unique(mode) }
+    if !mode.isEmpty { workload.modes = Self.unique(mode) }
     workload.tokens = tokens
     workload.rounds = rounds
     workload.instructionSet = isa ?? .best
@@ -81,7 +85,7 @@ struct WorkloadOptions: ParsableArguments {
   }
 
   /// Each value once, in the order given.
-  private func unique<Value: Hashable>(_ values: [Value]) -> [Value] {
+  static func unique<Value: Hashable>(_ values: [Value]) -> [Value] {
     var seen: Set<Value> = []
     return values.filter { seen.insert($0).inserted }
   }

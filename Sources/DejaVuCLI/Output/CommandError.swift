@@ -12,6 +12,8 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
   case promptTooLarge(limit: Int)
   /// No plan of this name lies beside the model.
   case noPlan(name: String, folder: String, known: [String])
+  /// Two folders that should hold the same weights, by their fingerprints.
+  case differentModels(folder: String, fingerprint: String, other: String, otherFingerprint: String)
   /// The user pressed Ctrl-C, or the system asked to end.
   case interrupted(signal: Int32)
 
@@ -30,6 +32,9 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
         + (known.isEmpty
           ? "it has none: make one with 'dejavu calibrate'"
           : "take one of \(known.map(escaped).joined(separator: ", "))")
+    case .differentModels(let folder, let fingerprint, let other, let otherFingerprint):
+      "'\(escaped(folder))' holds the model \(fingerprint.prefix(12)) and '\(escaped(other))' "
+        + "\(otherFingerprint.prefix(12)); make the second of the first with 'dejavu pack'"
     case .interrupted: "interrupted"
     }
   }

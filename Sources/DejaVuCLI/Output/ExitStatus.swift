@@ -44,7 +44,7 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .unreadable(_, EIO): .inputOutput
     case .unreadable: .missing
     case .stream: .inputOutput
-    case .promptTooLarge: .badInput
+    case .promptTooLarge, .differentModels: .badInput
     case .interrupted(let signal): ExitStatus(rawValue: 128 + signal)
     }
   }

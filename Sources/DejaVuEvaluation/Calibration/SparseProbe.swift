@@ -121,6 +121,8 @@ extension Tally {
     sum.cache += right.cache
     sum.chooser += right.chooser
     sum.keptInputs += right.keptInputs
+    sum.weightFlops += right.weightFlops
+    sum.cacheFlops += right.cacheFlops
     sum.headRows += right.headRows
     sum.headRowsOfAll += right.headRowsOfAll
     sum.neuronRows += right.neuronRows

@@ -12,13 +12,17 @@ package struct SpeedBench {
     /// The weights, where they lie on huge pages of our own.
     package let region: UnsafeRawBufferPointer?
     package let packing: SpeedReport.PackingRow?
+    /// From opening the folder to the first token; nil for weights made in memory.
+    package let firstToken: SpeedReport.FirstTokenRow?
     /// What sparse runs follow; nil where there are none.
     package let sparsity: SparseSubject?
 
     package init(
       model: PackedModel, description: SpeedReport.Model, region: UnsafeRawBufferPointer?,
-      packing: SpeedReport.PackingRow?, sparsity: SparseSubject? = nil
+      packing: SpeedReport.PackingRow?, firstToken: SpeedReport.FirstTokenRow? = nil,
+      sparsity: SparseSubject? = nil
     ) {
+      self.firstToken = firstToken
       self.sparsity = sparsity
       self.model = model
       self.description = description
@@ -47,18 +51,28 @@ package struct SpeedBench {
       let engine = try Engine(
         model: subject.model, backend: .cpu(workload.options(threads: threads)))
       guard let backend = engine.cpu else { preconditionFailure("the engine is on the CPU") }
-      let run = try SpeedRun(
-        engine: engine, workload: workload, sparsity: try subject.sparsity?.make(engine))
+      let sparse = try (subject.sparsity?.runs ?? []).map { run in
+        try step()
+        return SparseRun(point: run.point, sparsity: try run.make(engine))
+      }
+      let run = try SpeedRun(engine: engine, workload: workload, sparse: sparse)
       try run.warmUp()
       // The peak belongs to the first number of threads: the probes that follow take memory too.
       var current =
         report
         ?? empty(cacheBytes: backend.cacheLayout.bytesPerPosition * run.positions)
+      // Soon after packing, which is held against it.
+      current.memory.faultIn.append(
+        .init(
+          threads: threads,
+          gigabytesPerSecond: try fresh.faultIn(
+            team: backend.team, count: Workload.leastProbes)))
       try measure(run, engine: engine, backend: backend, into: &current, step: step)
       report = current
     }
     guard var report else { preconditionFailure("a workload has a number of threads") }
     report.compareWithDense()
+    report.compareWithFreshMemory()
     report.notes = notes(report)
     return report
   }
@@ -99,11 +113,6 @@ package struct SpeedBench {
       row.logitError = Figure(error)
       report.prompt.append(row)
     }
-    report.memory.faultIn.append(
-      .init(
-        threads: threads,
-        gigabytesPerSecond: try fresh.faultIn(
-          team: backend.team, count: Workload.leastProbes)))
   }
 
   /// What rounding the products of a prompt to bfloat16 does to its last logits: the largest
@@ -132,6 +141,7 @@ package struct SpeedBench {
       peakBytes: Machine.peakResidentBytes, weightBytes: subject.description.weightBytes,
       cacheBytes: cacheBytes)
     memory.packing = subject.packing
+    memory.firstToken = subject.firstToken.map { [$0] } ?? []
     return SpeedReport(
       model: subject.description,
       machine: .init(
@@ -154,6 +164,11 @@ package struct SpeedBench {
       notes.append(
         "predictors are random too: they cost what trained ones do, and neighbouring tokens share "
           + "rows as asked; 'parts' is from a run of its own that reads the clock more often")
+    }
+    if report.decode.contains(where: { $0.askedMLPDensity.value == 0 }) {
+      notes.append(
+        "sparse rows with all heads stand like for like with engines that skip neurons only; 0 % "
+          + "of neurons leaves the MLP out and shows what is left to gain")
     }
     if subject.description.weightBytes < 1 << 28 {
       notes.append("so small a model may lie in the cache: shares of bandwidth can pass 100 %")

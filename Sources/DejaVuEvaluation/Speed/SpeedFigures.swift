@@ -26,15 +26,18 @@ package struct DecodeFigures: Sendable {
 
   package let mode: RunMode
   package let depth: Int
+  /// What a sparse run was asked for; nil of others, and of stored plans.
+  package let point: SparsePoint?
   package var rounds: [Round] = []
   /// Where time and bytes go, from a run of its own.
   package var parts: [SpeedReport.PartRow] = []
   /// How much of its rows a token shares with the next one, from a run of its own.
   package var overlap = SetOverlap()
 
-  package init(mode: RunMode, depth: Int) {
+  package init(mode: RunMode, depth: Int, point: SparsePoint? = nil) {
     self.mode = mode
     self.depth = depth
+    self.point = point
   }
 
   package var milliseconds: [Double] { rounds.flatMap(\.milliseconds) }

@@ -69,6 +69,9 @@ extension SpeedReport {
     package let shareByRound: Spread
     package let rounds: [DecodeRound]
     package var speedupOverDense: Figure = Figure(nil)
+    /// Densities that a synthetic sparse run was asked for.
+    package let askedMLPDensity: Figure
+    package let askedHeadDensity: Figure
     package let mlpDensity: Figure
     package let headDensity: Figure
     /// Bytes by those of the dense run.
@@ -79,6 +82,8 @@ extension SpeedReport {
     package let chooserBytes: Figure
     /// Bytes of inputs kept for skipped heads that were read to settle keys and values.
     package let keptBytes: Figure
+    /// Multiplications and additions of the rows really computed.
+    package let flops: Figure
     /// From a run that is not timed otherwise.
     package let parts: [PartRow]
 
@@ -97,12 +102,15 @@ extension SpeedReport {
       bandwidthShare = Figure(bandwidth.map { figures.rate / $0 })
       shareByRound = Spread(figures.rounds.map(\.share))
       let isSparse = figures.mode == .sparse
+      askedMLPDensity = Figure(figures.point?.mlpDensity)
+      askedHeadDensity = Figure(figures.point?.headDensity)
       mlpDensity = Figure(figures.density(\.neuronRows, of: \.neuronRowsOfAll))
       headDensity = Figure(figures.density(\.headRows, of: \.headRowsOfAll))
       mlpOverlap = Figure(figures.overlap.mean(.neurons))
       headOverlap = Figure(figures.overlap.mean(.heads))
       chooserBytes = Figure(isSparse ? figures.perToken(\.chooser) : nil)
       keptBytes = Figure(isSparse ? figures.perToken(\.keptInputs) : nil)
+      flops = Figure(figures.perToken(\.flops))
       parts = figures.parts
       rounds = figures.rounds.map {
         DecodeRound(
@@ -121,6 +129,9 @@ extension SpeedReport {
       case bandwidthShare = "bandwidth_share"
       case shareByRound = "bandwidth_share_by_round"
       case speedupOverDense = "speedup_over_dense"
+      case flops = "flops_per_token"
+      case askedMLPDensity = "asked_mlp_density"
+      case askedHeadDensity = "asked_head_density"
       case mlpDensity = "mlp_density"
       case headDensity = "head_density"
       case byteShare = "byte_share"
@@ -216,84 +227,6 @@ extension SpeedReport {
       case milliseconds = "ms"
       case sgemmGflops = "sgemm_gflops"
       case sgemmShare = "sgemm_share"
-    }
-  }
-
-  /// What the model takes and how fast memory is filled.
-  package struct MemoryRow: Codable, Hashable, Sendable {
-    package var faultIn: [FaultRow] = []
-    package var packing: PackingRow?
-    /// After loading, a prompt and a token; before any probe has memory of its own.
-    package var peakBytes: Int?
-    package let weightBytes: Int
-    package let cacheBytes: Int
-    /// Peak by weights and cache together.
-    package let peakShare: Figure
-
-    package init(peakBytes: Int?, weightBytes: Int, cacheBytes: Int) {
-      self.peakBytes = peakBytes
-      self.weightBytes = weightBytes
-      self.cacheBytes = cacheBytes
-      peakShare = Figure(peakBytes.map { Double($0) / Double(weightBytes + cacheBytes) })
-    }
-
-    private enum CodingKeys: String, CodingKey {
-      case packing
-      case faultIn = "fault_in"
-      case peakBytes = "peak_resident_bytes"
-      case weightBytes = "weight_bytes"
-      case cacheBytes = "cache_bytes"
-      case peakShare = "peak_share"
-    }
-
-    package func encode(to encoder: any Encoder) throws {
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(faultIn, forKey: .faultIn)
-      try container.encode(packing, forKey: .packing)
-      try container.encode(peakBytes, forKey: .peakBytes)
-      try container.encode(weightBytes, forKey: .weightBytes)
-      try container.encode(cacheBytes, forKey: .cacheBytes)
-      try container.encode(peakShare, forKey: .peakShare)
-    }
-  }
-
-  /// First touches of fresh memory.
-  package struct FaultRow: Codable, Hashable, Sendable {
-    package let threads: Int
-    package let median: Figure
-    package let lowest: Figure
-    package let highest: Figure
-
-    package init(threads: Int, gigabytesPerSecond: [Double]) {
-      let spread = Spread(gigabytesPerSecond)
-      self.threads = threads
-      (median, lowest, highest) = (spread.median, spread.lowest, spread.highest)
-    }
-
-    private enum CodingKeys: String, CodingKey {
-      case threads, lowest, highest
-      case median = "fault_in_gb_per_s"
-    }
-  }
-
-  /// Packing of a checkpoint, once, from wherever its files were: disk or page cache.
-  package struct PackingRow: Codable, Hashable, Sendable {
-    package let threads: Int
-    package let bytes: Int
-    package let milliseconds: Figure
-    package let rate: Figure
-
-    package init(threads: Int, bytes: Int, seconds: Double) {
-      self.threads = threads
-      self.bytes = bytes
-      milliseconds = Figure(1000 * seconds)
-      rate = Figure(Double(bytes) / 1e9 / max(seconds, 1e-9))
-    }
-
-    private enum CodingKeys: String, CodingKey {
-      case threads, bytes
-      case milliseconds = "ms"
-      case rate = "packing_gb_per_s"
     }
   }
 }

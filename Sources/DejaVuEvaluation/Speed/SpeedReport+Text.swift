@@ -107,7 +107,15 @@ extension SpeedReport {
       table.rows.append([
         "packing", model.weights, "\(packing.threads)",
         "\(packing.rate.text(2)) GB/s, \(Self.gigabytes(packing.bytes)) in "
-          + "\(packing.milliseconds.text(0)) ms",
+          + "\(packing.milliseconds.text(0)) ms, "
+          + "\(packing.faultInShare.text(2)) of the rate of fresh memory",
+      ])
+    }
+    for row in memory.firstToken {
+      table.rows.append([
+        "first token", model.weights, "\(row.threads)",
+        "\(row.milliseconds.text(0)) ms from the \(row.source), "
+          + "\(row.loading.text(0)) ms of it loading",
       ])
     }
     let peak = memory.peakBytes.map(Self.gigabytes) ?? "-"

@@ -42,6 +42,15 @@ package struct SpeedReport: Codable, Hashable, Sendable {
     }
   }
 
+  /// Sets the packing rate against the rate of fresh memory with as many threads.
+  package mutating func compareWithFreshMemory() {
+    guard let packing = memory.packing, let rate = packing.rate.value,
+      let row = memory.faultIn.first(where: { $0.threads == packing.threads }),
+      let fresh = row.median.value, fresh > 0
+    else { return }
+    memory.packing?.faultInShare = Figure(rate / fresh)
+  }
+
   /// The model that every row is about.
   package struct Model: Codable, Hashable, Sendable {
     /// A synthetic shape's name, or the model's folder.

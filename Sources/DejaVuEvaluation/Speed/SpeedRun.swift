@@ -1,7 +1,7 @@
 package import DejaVu
 import DejaVuCPU
 package import DejaVuCore
-package import DejaVuModels
+import DejaVuModels
 
 /// Runs a workload on an engine through the same step that `generate` takes.
 package struct SpeedRun {
@@ -29,6 +29,7 @@ package struct SpeedRun {
 
   private let engine: Engine
   private let workload: Workload
+  private let sparse: [SparseRun]
   /// Sparse runs have sequences of their own, whose caches keep the inputs of skipped heads.
   private let sessions: [Place: any Session]
   private let promptSession: any Session
@@ -40,30 +41,43 @@ package struct SpeedRun {
     let isSparse: Bool
   }
 
+  /// What each of `decode` follows: its place among the sparse runs, nil where it is not one.
+  private let followed: [Int?]
+
   /// Makes the sequences; nothing runs yet.
   ///
-  /// - Precondition: `sparsity` is there where the workload has sparse runs.
+  /// - Precondition: there is something in `sparse` where the workload has sparse runs.
   package init(
-    engine: Engine, workload: Workload, sparsity: Sparsity? = nil
+    engine: Engine, workload: Workload, sparse: [SparseRun] = []
   ) throws(BackendError) {
     precondition(
-      sparsity != nil || !workload.modes.contains(.sparse), "sparse runs need something to follow")
+      !sparse.isEmpty || !workload.modes.contains(.sparse), "sparse runs need something to follow")
     self.engine = engine
     self.workload = workload
-    decode = workload.depths.flatMap { depth in
-      workload.modes.map { DecodeFigures(mode: $0, depth: depth) }
+    self.sparse = sparse
+    let rows = workload.depths.flatMap { depth in
+      workload.modes.flatMap { mode in
+        (mode == .sparse ? sparse.indices.map { $0 } : [nil]).map {
+          (figures: DecodeFigures(mode: mode, depth: depth, point: $0.flatMap { sparse[$0].point }),
+            run: $0)
+        }
+      }
     }
+    decode = rows.map(\.figures)
+    followed = rows.map(\.run)
     prompt = workload.prompts.map {
       PromptFigures(
         tokens: $0, flops: PromptWork.flops(engine.model.architecture, tokens: $0))
     }
+    // The cache is made for a plan that skips heads, if there is one: it suits the others too.
+    let widest = (sparse.first { $0.sparsity.plan.skipsHeads } ?? sparse.first)?.sparsity
     var sessions: [Place: any Session] = [:]
     for figures in decode {
       let place = Place(depth: figures.depth, isSparse: figures.mode == .sparse)
       guard sessions[place] == nil else { continue }
       sessions[place] = try engine.makeSession(
         capacity: place.depth + Self.settling + workload.tokens,
-        sparsity: place.isSparse ? sparsity : nil)
+        sparsity: place.isSparse ? widest : nil)
     }
     self.sessions = sessions
     promptSession = try engine.makeSession(capacity: workload.prompts.max() ?? 1)
@@ -129,6 +143,7 @@ package struct SpeedRun {
     guard let session = sessions[Place(depth: depth, isSparse: mode == .sparse)] else {
       preconditionFailure("no sequence of \(depth)")
     }
+    if let run = followed[at] { session.follow(sparse[run].sparsity) }
     session.mode = mode
     return session
   }
@@ -149,9 +164,9 @@ package struct SpeedRun {
       }
       for token in continuation.prefix(Self.settling) { _ = try session.decode(token) }
       if let backend = engine.cpu {
-        backend.profile = StepProfile(bytes: backend.tally.bytes)
+        backend.profile = StepProfile(tally: backend.tally)
         for token in continuation.dropFirst(Self.settling) { _ = try session.decode(token) }
-        backend.profile?.turn(to: .rest, bytes: backend.tally.bytes)
+        backend.profile?.turn(to: .rest, tally: backend.tally)
         decode[at].parts = parts(of: backend.profile)
         backend.profile = nil
       }
@@ -167,7 +182,7 @@ package struct SpeedRun {
       let share = profile[part]
       return SpeedReport.PartRow(
         part: part.rawValue, milliseconds: 1000 * share.seconds / tokens,
-        bytes: Double(share.bytes) / tokens)
+        bytes: Double(share.bytes) / tokens, flops: Double(share.flops) / tokens)
     }
   }
 

@@ -31,9 +31,10 @@ package struct Workload: Hashable, Sendable {
   /// Probes of the bandwidth at least, however few runs there are.
   package static let leastProbes = 5
 
-  /// Measurements in all: what a progress bar counts.
-  package var measurements: Int {
-    threads.count * rounds * (depths.count * modes.count + prompts.count)
+  /// Measurements in all, what a progress bar counts: tuning of the sparse runs first.
+  package func measurements(sparseRuns: Int) -> Int {
+    let rows = modes.reduce(0) { $0 + ($1 == .sparse ? sparseRuns : 1) }
+    return threads.count * (sparseRuns + rounds * (depths.count * rows + prompts.count))
   }
 
   /// Positions of the longest sequence: what the model's context must hold.

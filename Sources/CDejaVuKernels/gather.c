@@ -1,0 +1,150 @@
+// Gather-then-multiply and its parts, for `dejavu bench --gather` only.
+#include "dejavu_gather.h"
+
+#include <string.h>
+
+enum { CHUNK_ROWS = 16, AHEAD = 4 };
+
+static const char *row_at(const void *base, size_t stride, const int32_t *list, size_t entry) {
+  return (const char *)base + (size_t)list[entry] * stride;
+}
+
+/// Asks for a whole row; the hardware stops at each page and does not follow lists.
+static void ask_for(const char *row, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+}
+
+static size_t rows_of_chunk(size_t chunk, size_t count) {
+  return count - chunk * CHUNK_ROWS < CHUNK_ROWS ? count - chunk * CHUNK_ROWS : CHUNK_ROWS;
+}
+
+static size_t chunks_of(size_t count) { return (count + CHUNK_ROWS - 1) / CHUNK_ROWS; }
+
+typedef struct {
+  char *to;
+  size_t to_stride;
+  const void *from;
+  size_t from_stride;
+  const int32_t *list;
+  size_t count, bytes;
+} rows_context;
+
+static void rows_chunk(void *context, size_t chunk, size_t thread) {
+  (void)thread;
+  rows_context *c = context;
+  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->count);
+  for (size_t i = first; i < end; i++) {
+    if (i + AHEAD < c->count) ask_for(row_at(c->from, c->from_stride, c->list, i + AHEAD), c->bytes);
+    memcpy(c->to + i * c->to_stride, row_at(c->from, c->from_stride, c->list, i), c->bytes);
+  }
+}
+
+void dejavu_gather_rows(dejavu_team *team, void *to, size_t to_stride, const void *from,
+                        size_t from_stride, const int32_t *list, size_t count, size_t bytes) {
+  rows_context context = {to, to_stride, from, from_stride, list, count, bytes};
+  dejavu_team_run(team, rows_chunk, &context, chunks_of(count));
+}
+
+/// Picks the listed elements of one row.
+static void pick(void *to, const void *from, const int32_t *list, size_t count, size_t size) {
+  if (size == 2) {
+    uint16_t *out = to;
+    const uint16_t *in = from;
+    for (size_t i = 0; i < count; i++) out[i] = in[list[i]];
+  } else {
+    uint32_t *out = to;
+    const uint32_t *in = from;
+    for (size_t i = 0; i < count; i++) out[i] = in[list[i]];
+  }
+}
+
+typedef struct {
+  char *to;
+  size_t to_stride;
+  const char *from;
+  size_t from_stride, rows;
+  const int32_t *list;
+  size_t count, padded, size;
+} columns_context;
+
+static void columns_chunk(void *context, size_t chunk, size_t thread) {
+  (void)thread;
+  columns_context *c = context;
+  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->rows);
+  for (size_t r = first; r < end; r++) {
+    char *to = c->to + r * c->to_stride;
+    pick(to, c->from + r * c->from_stride, c->list, c->count, c->size);
+    memset(to + c->count * c->size, 0, (c->padded - c->count) * c->size);
+  }
+}
+
+void dejavu_gather_columns(dejavu_team *team, void *to, size_t to_stride, const void *from,
+                           size_t from_stride, size_t rows, const int32_t *list, size_t count,
+                           size_t padded, size_t size) {
+  columns_context context = {to, to_stride, from, from_stride, rows, list, count, padded, size};
+  dejavu_team_run(team, columns_chunk, &context, chunks_of(rows));
+}
+
+typedef struct {
+  const dejavu_row_kernels *kernels;
+  float *y;
+  const void *from;
+  size_t from_stride;
+  const int32_t *list;
+  size_t count;
+  const float *x;
+  size_t d, bytes;
+} dots_context;
+
+static void dots_chunk(void *context, size_t chunk, size_t thread) {
+  (void)thread;
+  dots_context *c = context;
+  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->count);
+  for (size_t i = first; i < end; i++) {
+    if (i + AHEAD < c->count) ask_for(row_at(c->from, c->from_stride, c->list, i + AHEAD), c->bytes);
+    c->kernels->dot_rows(c->y + i, 1, row_at(c->from, c->from_stride, c->list, i), c->from_stride,
+                         1, c->x, c->d, 1, c->d);
+  }
+}
+
+void dejavu_gathered_dots(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                          float *y, const void *from, size_t from_stride, const int32_t *list,
+                          size_t count, const float *x, size_t d) {
+  size_t size = weight_type == DEJAVU_F32 ? 4 : 2;
+  dots_context context = {&kernels->rows[weight_type], y, from, from_stride, list, count, x, d,
+                          d * size};
+  dejavu_team_run(team, dots_chunk, &context, chunks_of(count));
+}
+
+typedef struct {
+  const dejavu_row_kernels *kernels;
+  float *y;
+  const char *from;
+  size_t from_stride, rows;
+  const int32_t *list;
+  size_t count, size;
+  const float *a;
+  size_t padded;
+  char *scratch;
+} product_context;
+
+static void product_chunk(void *context, size_t chunk, size_t thread) {
+  product_context *c = context;
+  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->rows);
+  char *picked = c->scratch + thread * c->padded * 4;
+  memset(picked + c->count * c->size, 0, (c->padded - c->count) * c->size);
+  for (size_t r = first; r < end; r++) {
+    pick(picked, c->from + r * c->from_stride, c->list, c->count, c->size);
+    c->kernels->dot_rows(c->y + r, 1, picked, c->padded * c->size, 1, c->a, c->padded, 1,
+                         c->padded);
+  }
+}
+
+void dejavu_gathered_columns_product(dejavu_team *team, const dejavu_kernels *kernels,
+                                     int32_t weight_type, float *y, const void *from,
+                                     size_t from_stride, size_t rows, const int32_t *list,
+                                     size_t count, const float *a, size_t padded, void *scratch) {
+  product_context context = {&kernels->rows[weight_type], y, from, from_stride, rows, list, count,
+                             weight_type == DEJAVU_F32 ? 4 : 2, a, padded, scratch};
+  dejavu_team_run(team, product_chunk, &context, chunks_of(rows));
+}

@@ -1,0 +1,130 @@
+import Foundation
+
+/// A drawing in SVG, element by element: lines, rectangles, circles and text with classes.
+///
+/// Colours live in one style sheet with a light and a dark half, so that the file reads well on
+/// either ground wherever it is shown. Nothing outside the file is referred to.
+struct SVG {
+  let width: Double
+  let height: Double
+  let title: String
+  let style: String
+  private var elements: [String] = []
+
+  init(width: Double, height: Double, title: String, style: String) {
+    self.width = width
+    self.height = height
+    self.title = title
+    self.style = style
+  }
+
+  mutating func line(
+    _ from: (x: Double, y: Double), _ to: (x: Double, y: Double), class name: String
+  ) {
+    add(
+      "line", [
+        ("class", name), ("x1", Self.text(from.x)), ("y1", Self.text(from.y)),
+        ("x2", Self.text(to.x)), ("y2", Self.text(to.y)),
+      ])
+  }
+
+  mutating func polyline(_ points: [(x: Double, y: Double)], class name: String) {
+    let list = points.map { "\(Self.text($0.x)),\(Self.text($0.y))" }.joined(separator: " ")
+    add("polyline", [("class", name), ("points", list)])
+  }
+
+  /// A dot; `tip` is shown by viewers when it is pointed at.
+  mutating func circle(_ at: (x: Double, y: Double), radius: Double, class name: String, tip: String)
+  {
+    add(
+      "circle", [
+        ("class", name), ("cx", Self.text(at.x)), ("cy", Self.text(at.y)),
+        ("r", Self.text(radius)),
+      ], inside: "<title>\(Self.escaped(tip))</title>")
+  }
+
+  /// - Parameter anchor: what of the text is at the point: `start`, `middle` or `end`.
+  mutating func text(
+    _ text: String, _ at: (x: Double, y: Double), class name: String, anchor: String = "start"
+  ) {
+    add(
+      "text", [
+        ("class", name), ("x", Self.text(at.x)), ("y", Self.text(at.y)),
+        ("text-anchor", anchor),
+      ], inside: Self.escaped(text))
+  }
+
+  /// The whole file.
+  var document: String {
+    """
+    <?xml version="1.0" encoding="UTF-8"?>
+    <svg xmlns="http://www.w3.org/2000/svg" width="\(Self.text(width))" \
+    height="\(Self.text(height))" viewBox="0 0 \(Self.text(width)) \(Self.text(height))" role="img">
+    <title>\(Self.escaped(title))</title>
+    <style>
+    \(style)
+    </style>
+    <rect class="ground" width="\(Self.text(width))" height="\(Self.text(height))"/>
+    \(elements.joined(separator: "\n"))
+    </svg>
+
+    """
+  }
+
+  private mutating func add(
+    _ name: String, _ attributes: [(String, String)], inside: String? = nil
+  ) {
+    let list = attributes.map { " \($0.0)=\"\(Self.escaped($0.1))\"" }.joined()
+    elements.append(inside.map { "<\(name)\(list)>\($0)</\(name)>" } ?? "<\(name)\(list)/>")
+  }
+
+  /// A coordinate, to a hundredth.
+  private static func text(_ value: Double) -> String {
+    let rounded = (value * 100).rounded() / 100
+    return rounded == rounded.rounded() ? String(Int(rounded)) : String(format: "%.2f", rounded)
+  }
+
+  static func escaped(_ text: String) -> String {
+    var out = ""
+    for character in text.unicodeScalars {
+      switch character {
+      case "&": out += "&amp;"
+      case "<": out += "&lt;"
+      case ">": out += "&gt;"
+      case "\"": out += "&quot;"
+      // XML has no way to write other control characters.
+      case _ where character.value < 32: out += " "
+      default: out.unicodeScalars.append(character)
+      }
+    }
+    return out
+  }
+}
+
+/// A linear axis from 0 with round numbers at its ticks.
+struct PlotAxis: Hashable {
+  /// The end of the axis, not below the greatest value.
+  let end: Double
+  let step: Double
+
+  /// - Parameter ticks: about how many there should be.
+  init(greatest: Double, ticks: Int) {
+    guard greatest > 0, greatest.isFinite else {
+      (end, step) = (1, 1)
+      return
+    }
+    let rough = greatest / Double(ticks)
+    let power = pow(10, floor(log10(rough)))
+    step = [1, 2, 2.5, 5, 10].map { $0 * power }.first { $0 >= rough * (1 - 1e-9) } ?? 10 * power
+    end = step * (greatest / step - 1e-9).rounded(.up)
+  }
+
+  var ticks: [Double] {
+    (0...Int((end / step).rounded())).map { Double($0) * step }
+  }
+
+  /// As few digits as the step needs.
+  func label(_ value: Double) -> String {
+    step == step.rounded() ? String(Int(value.rounded())) : String(format: "%g", value)
+  }
+}
