@@ -45,16 +45,24 @@ void dejavu_gather_rows(dejavu_team *team, void *to, size_t to_stride, const voi
   dejavu_team_run(team, rows_chunk, &context, chunks_of(count));
 }
 
-/// Picks the listed elements of one row.
-static void pick(void *to, const void *from, const int32_t *list, size_t count, size_t size) {
+/// Picks the listed elements of one row; four halves at a time, for stores are what is scarce.
+static void pick(void *restrict to, const void *restrict from, const int32_t *restrict list,
+                 size_t count, size_t size) {
+  size_t i = 0;
   if (size == 2) {
     uint16_t *out = to;
     const uint16_t *in = from;
-    for (size_t i = 0; i < count; i++) out[i] = in[list[i]];
+    for (; i + 4 <= count; i += 4) {
+      uint64_t four = in[list[i]] | (uint64_t)in[list[i + 1]] << 16 |
+                      (uint64_t)in[list[i + 2]] << 32 | (uint64_t)in[list[i + 3]] << 48;
+      // Little-endian, as every machine that this runs on.
+      memcpy(out + i, &four, 8);
+    }
+    for (; i < count; i++) out[i] = in[list[i]];
   } else {
     uint32_t *out = to;
     const uint32_t *in = from;
-    for (size_t i = 0; i < count; i++) out[i] = in[list[i]];
+    for (; i < count; i++) out[i] = in[list[i]];
   }
 }
 
@@ -114,6 +122,39 @@ void dejavu_gathered_dots(dejavu_team *team, const dejavu_kernels *kernels, int3
   dots_context context = {&kernels->rows[weight_type], y, from, from_stride, list, count, x, d,
                           d * size};
   dejavu_team_run(team, dots_chunk, &context, chunks_of(count));
+}
+
+typedef struct {
+  const dejavu_row_kernels *kernels;
+  float *y;
+  const char *w;
+  size_t w_stride, rows;
+  const float *x;
+  size_t d, size;
+} wide_context;
+
+/// A vector that fills L1 would crowd out the rows, so it is taken in blocks.
+static void wide_chunk(void *context, size_t chunk, size_t thread) {
+  enum { BLOCK = 2048 };
+  (void)thread;
+  wide_context *c = context;
+  size_t first = chunk * CHUNK_ROWS, count = rows_of_chunk(chunk, c->rows);
+  float *y = c->y + first, part[CHUNK_ROWS];
+  memset(y, 0, count * sizeof(float));
+  for (size_t at = 0; at < c->d; at += BLOCK) {
+    size_t width = c->d - at < BLOCK ? c->d - at : BLOCK;
+    c->kernels->dot_rows(part, 0, c->w + first * c->w_stride + at * c->size, c->w_stride, count,
+                         c->x + at, 0, 1, width);
+    for (size_t r = 0; r < count; r++) y[r] += part[r];
+  }
+}
+
+void dejavu_wide_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                         float *y, const void *w, size_t w_stride, size_t rows, const float *x,
+                         size_t d) {
+  wide_context context = {&kernels->rows[weight_type], y, w, w_stride, rows, x, d,
+                          weight_type == DEJAVU_F32 ? 4 : 2};
+  dejavu_team_run(team, wide_chunk, &context, chunks_of(rows));
 }
 
 typedef struct {

@@ -80,14 +80,13 @@ extension GatherProducts {
 
   private func padded(_ count: Int) -> Int { Padding.width(count) }
 
-  /// out[r] = matrix[r] · vector, the engine's dense product.
+  /// out[r] = matrix[r] · vector with the engine's rows, wide ones in blocks.
   private func project(
     _ matrix: UnsafeRawPointer, rows: Int, by vector: UnsafePointer<Float>, width: Int,
     into out: UnsafeMutablePointer<Float>
   ) {
-    dejavu_project_rows(
-      team.handle, kernels, dtype.code, out, rows, matrix, width * dtype.size, rows, vector, width,
-      1, width)
+    dejavu_wide_product(
+      team.handle, kernels, dtype.code, out, matrix, width * dtype.size, rows, vector, width)
   }
 
   // Traffic ---------------------------------------------------------------------------------------

@@ -25,6 +25,44 @@ struct ConversionTests {
     #expect(packed["fingerprint"] as? String == (try inspected(model)["fingerprint"] as? String))
   }
 
+  @Test func `a model without a tokenizer is packed, measured and said to have none`() throws {
+    let source = folder.url("source")
+    try FileManager.default.createDirectory(at: source, withIntermediateDirectories: true)
+    for name in ["config.json", "model.safetensors"] {
+      try FileManager.default.copyItem(
+        atPath: model + "/" + name, toPath: source.appendingPathComponent(name).path)
+    }
+    let result = try Program.run("pack", source.path, folder.path("out"))
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(result.errors.contains("warning: there is no tokenizer in"))
+    let bench = try Program.run(
+      "bench", "--model", source.path, "--packed", folder.path("out"), "--no-prompt", "--depth",
+      "4", "--tokens", "2", "--rounds", "1", "--threads", "1", "--json", "--plot",
+      folder.path("plot.svg"))
+    #expect(bench.status == 0, "\(bench.errors)")
+    let memory = try #require(try parsedObject(bench.output)["memory"] as? [String: Any])
+    let first = try #require(memory["first_token"] as? [[String: Any]])
+    #expect(first.compactMap { $0["source"] as? String } == ["checkpoint", "packed"])
+    #expect(first.allSatisfy { $0["time_to_first_token_ms"] as? Double ?? 0 > 0 })
+    let packing = try #require(memory["packing"] as? [String: Any])
+    #expect(packing["packing_gb_per_s"] as? Double ?? 0 > 0)
+    #expect(packing["fault_in_share"] as? Double ?? 0 > 0)
+    #expect(folder.text("plot.svg").hasPrefix("<?xml"))
+  }
+
+  @Test func `a broken tokenizer is refused before anything is written`() throws {
+    let source = folder.url("source")
+    try FileManager.default.createDirectory(at: source, withIntermediateDirectories: true)
+    for name in ["config.json", "model.safetensors"] {
+      try FileManager.default.copyItem(
+        atPath: model + "/" + name, toPath: source.appendingPathComponent(name).path)
+    }
+    try Data("{".utf8).write(to: source.appendingPathComponent("tokenizer.json"))
+    let result = try Program.run("pack", source.path, folder.path("out"))
+    #expect(result.status == 65)
+    #expect(folder.names == ["source"])
+  }
+
   @Test(arguments: ["10MB", "5GB"])
   func `a converted model gives the same text and fingerprint`(shardSize: String) throws {
     let result = try Program.run(

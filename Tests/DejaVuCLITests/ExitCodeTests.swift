@@ -28,6 +28,12 @@ struct ExitCodeTests {
     ["generate", "x", "--cache-type", "int4"], ["convert"],
     ["convert", "a", "b", "--shard-size", "0"], ["convert", "a", "b", "--shard-size", "1e400GB"],
     ["convert", "a", "b", "--shard-size", "nan"], ["pack", "a"],
+    ["bench", "--gather"], ["bench", "--shape", "opt-125m", "--gather", "--sweep"],
+    ["bench", "--shape", "opt-125m", "--gather", "--mlp-density", "0"],
+    ["bench", "--shape", "opt-125m", "--packed", "a"], ["bench", "--sweep"],
+    ["bench", "--shape", "opt-125m", "--mlp-density", "-0.1"],
+    ["bench", "--shape", "opt-125m", "--head-density", "0"],
+    ["bench", "--shape", "opt-125m", "--mlp-density", "0.0001"],
   ])
   func `wrong usage is 64 and one line`(arguments: [String]) throws {
     let result = try Program.run(arguments)

@@ -52,6 +52,40 @@ struct CountingTests {
         + tally.cache)
   }
 
+  @Test func `the flops of a token are those counted by hand`() throws {
+    let team = try ThreadTeam(threads: 1)
+    let made = try SyntheticModel(shape: shape, options: .init(), team: team)
+    let engine = try Engine(model: made.model, backend: .cpu(CPUOptions(threads: 1)))
+    let session = try engine.makeSession(capacity: 6)
+    try session.run([1, 2, 3, 4, 5], wanted: .none) { _, _ in }
+    session.tally = Tally()
+    _ = try session.decode(6)
+    #expect(session.tally.weightFlops == 2 * (4 * 64 * 64 + 2 * 256 * 64 + 96 * 64))
+    // Scores and sums of two heads of 32 over six positions.
+    #expect(session.tally.cacheFlops == 2 * 2 * 2 * 32 * 6)
+    session.truncate(to: 5)
+    (session.mode, session.tally) = (.exact, Tally())
+    _ = try session.decode(6)
+    // The down rows of neurons that are zero are not multiplied, and each row counts once.
+    let skipped = 2 * 256 * 64 * 2 - session.tally.mlpWeights
+    #expect(skipped > 0)
+    #expect(session.tally.weightFlops == 2 * (4 * 64 * 64 + 2 * 256 * 64 + 96 * 64) - skipped)
+  }
+
+  @Test(arguments: [64, 32])
+  func `the flops of a prompt are those that its steps count`(embedding: Int) throws {
+    let shape = ModelShape(
+      name: "counted", layers: 2, hidden: 64, heads: 2, embedding: embedding, vocabulary: 96,
+      context: 32)
+    let team = try ThreadTeam(threads: 1)
+    let made = try SyntheticModel(shape: shape, options: .init(), team: team)
+    let engine = try Engine(model: made.model, backend: .cpu(CPUOptions(threads: 1)))
+    let session = try engine.makeSession(capacity: 9)
+    session.tally = Tally()
+    try session.run([1, 2, 3, 4, 5, 6, 7, 8, 9], wanted: .last) { _, _ in }
+    #expect(Double(session.tally.flops) == PromptWork.flops(shape.architecture, tokens: 9))
+  }
+
   @Test func `a run measures what the workload asks for`() throws {
     let team = try ThreadTeam(threads: 1)
     let made = try SyntheticModel(shape: shape, options: .init(), team: team)

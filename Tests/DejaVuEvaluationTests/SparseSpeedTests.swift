@@ -26,13 +26,23 @@ struct SparseSpeedTests {
   private func figures(
     _ engine: Engine, _ options: SyntheticSparsity.Options, tokens: Int = 24
   ) throws -> [DecodeFigures] {
-    let made = SyntheticSparsity(architecture: engine.model.architecture, options: options)
-    try made.tune(on: engine)
+    let point = SparsePoint(mlpDensity: options.mlpDensity, headDensity: options.headDensity)
+    return try figures(engine, options, points: [point], tokens: tokens)
+  }
+
+  private func figures(
+    _ engine: Engine, _ options: SyntheticSparsity.Options, points: [SparsePoint],
+    tokens: Int = 24
+  ) throws -> [DecodeFigures] {
+    let subject = SparseSubject(synthetic: options, points: points)
+    let sparse = try subject.runs.map {
+      SparseRun(point: $0.point, sparsity: try $0.make(engine))
+    }
     var workload = Workload()
     (workload.depths, workload.prompts, workload.tokens) = ([16], [], tokens)
     workload.modes = [.dense, .exact, .sparse]
     workload.lengthen(toSettle: options.window)
-    var run = try SpeedRun(engine: engine, workload: workload, sparsity: made.sparsity)
+    var run = try SpeedRun(engine: engine, workload: workload, sparse: sparse)
     try run.warmUp()
     try run.round(0, .init(bandwidth: { 10 }, product: { _ in nil }, step: {}))
     try run.observe()
@@ -94,6 +104,78 @@ struct SparseSpeedTests {
     #expect(choosers.bytes == report.chooserBytes)
     #expect(report.mlpDensity == Figure(26.0 / 256))
     #expect(report.keptBytes.value != nil)
+  }
+
+  @Test func `the flops of a sparse token are those counted by hand, part by part`() throws {
+    let shape = ModelShape(
+      name: "countable", layers: 1, hidden: 64, heads: 8, vocabulary: 96, context: 128)
+    let rows = try figures(engine(shape), options(mlp: 0.1, heads: 0.5))
+    let parts = Dictionary(
+      uniqueKeysWithValues: rows[2].parts.map { ($0.part, $0.flops.value ?? 0) })
+    // First matrices of 64 rows, second ones of 256 and of 8, all 64 wide.
+    #expect(parts["choosers"] == Double(2 * 64 * (64 + 256 + 64 + 8)))
+    #expect(parts["head"] == Double(2 * 96 * 64))
+    // Up and down rows of 26 neurons; one in a thousand down rows is zero.
+    let mlp = try #require(parts["mlp"])
+    #expect(mlp <= Double(2 * 64 * 2 * 26) && mlp > Double(2 * 64 * (2 * 26 - 1)))
+    // Four heads of eight: their query and output rows, and key and value rows once or more often.
+    let once = Double(2 * 64 * 4 * 4 * 8)
+    #expect(try #require(parts["attention"]) > once)
+    // Every key and value is computed once, be it at once, late or at the window's end.
+    let settled = try #require(parts["attention"]) + (parts["settling"] ?? 0) - once / 2
+    #expect(abs(settled - Double(2 * 64 * 2 * 8 * 8)) < 0.1 * settled)
+    // Positions 16 + 2 … behind which 32 tokens come: 19 to 50 are seen.
+    #expect(parts["cache"] == Double(2 * 2 * 4 * 8) * (19.0 + 50) / 2)
+    #expect(parts["rest"] == 0)
+  }
+
+  @Test func `parts sum up to the whole in every mode`() throws {
+    let rows = try figures(engine(Self.medium), options(mlp: 0.1, heads: 0.5))
+    #expect(rows.map(\.mode) == [.dense, .exact, .sparse])
+    for figures in rows {
+      let row = SpeedReport.DecodeRow(figures, model: .sample, threads: 1, bandwidth: nil)
+      #expect(row.parts.map(\.part) == StepProfile.Part.allCases.map(\.rawValue))
+      let (bytes, flops) = (
+        row.parts.compactMap(\.bytes.value).reduce(0, +),
+        row.parts.compactMap(\.flops.value).reduce(0, +)
+      )
+      #expect(abs(bytes - (row.bytesPerToken.value ?? 0)) < 1)
+      #expect(abs(flops - (row.flops.value ?? 0)) < 1)
+      let time = Dictionary(
+        uniqueKeysWithValues: row.parts.map { ($0.part, $0.milliseconds.value ?? -1) })
+      #expect(try #require(time["cache"]) > 0 && try #require(time["attention"]) > 0)
+    }
+  }
+
+  @Test func `many plans follow one another on the same cache`() throws {
+    let points = SparsePoint.grid(mlpDensities: [0.1, 0.25], headDensities: [0.5])
+    let engine = try engine(Self.medium)
+    let options = options(mlp: 1, heads: 1)
+    let rows = try figures(engine, options, points: points)
+    #expect(rows.map(\.mode) == [.dense, .exact] + Array(repeating: .sparse, count: 4))
+    #expect(rows.dropFirst(2).map(\.point) == points)
+    let neurons = rows.dropFirst(2).map { $0.density(\.neuronRows, of: \.neuronRowsOfAll) }
+    #expect(neurons == [102.0 / 1024, 0.25, 102.0 / 1024, 0])
+    // No neuron at all: what is left is attention, head and nothing to choose with.
+    #expect(rows[5].perToken(\.mlpWeights) == 0 && rows[5].perToken(\.chooser) == 0)
+    #expect(rows[5].perToken(\.attentionWeights) == rows[0].perToken(\.attentionWeights))
+    // A run of its own reads what the same point reads among others.
+    let alone = try figures(engine, options, points: [points[0]])[2]
+    #expect(alone.perToken(\.keptInputs) > 0)
+    #expect(alone.perToken(\.mlpWeights) == rows[2].perToken(\.mlpWeights))
+    #expect(alone.perToken(\.cache) == rows[2].perToken(\.cache))
+  }
+
+  @Test func `heads that are skipped have rows with all heads beside them`() {
+    let grid = { (neurons: [Double], heads: [Double]) in
+      SparsePoint.grid(mlpDensities: neurons, headDensities: heads).map {
+        [$0.mlpDensity, $0.headDensity]
+      }
+    }
+    #expect(grid([0.1], [0.5]) == [[0.1, 0.5], [0.1, 1], [0, 1]])
+    #expect(grid([0.1, 0.2], [0.5, 1]) == [[0.1, 0.5], [0.2, 0.5], [0.1, 1], [0.2, 1], [0, 1]])
+    #expect(grid([0.1, 0.2], [1]) == [[0.1, 1], [0.2, 1]])
+    #expect(grid([1], [0.5]) == [[1, 0.5]])
   }
 
   @Test(arguments: [(16, 16, 32), (1, 16, 32), (40, 16, 48), (5, 0, 5), (16, 4, 16)])

@@ -62,6 +62,8 @@ struct SpeedReportTests {
     #expect(rows[0].speedupOverDense.value == nil)
     #expect(rows[1].speedupOverDense.value == 1.3175)
     #expect(rows[1].byteShare.value == 0.7405)
+    // 2.631 GB in 1.25 s, by 3.5 GB/s.
+    #expect(SpeedReport.sample().memory.packing?.faultInShare.value == 0.6014)
     let prompt = SpeedReport.sample().prompt[0]
     #expect(prompt.gflops.value == 187.8788)
     #expect(prompt.sgemmShare.value == 0.9165)

@@ -24,6 +24,11 @@ void dejavu_gathered_dots(dejavu_team *team, const dejavu_kernels *kernels, int3
                           float *y, const void *from, size_t from_stride, const int32_t *list,
                           size_t count, const float *x, size_t d);
 
+/// y[r] = w[r] · x for rows so wide that x is better taken in blocks; rows shared among the team.
+void dejavu_wide_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                         float *y, const void *w, size_t w_stride, size_t rows, const float *x,
+                         size_t d);
+
 /// y[r] = Σ_i from[r, list[i]] · a[i]: each row's chosen elements are picked into the cache and
 /// multiplied there. a has `padded` floats, a multiple of 32, zero behind the first `count`;
 /// scratch holds `padded` elements of 4 bytes per thread.

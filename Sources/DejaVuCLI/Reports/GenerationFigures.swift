@@ -48,6 +48,7 @@ struct GenerationFigures {
       "text": .text(report.text),
       "prompt_tokens": .whole(report.promptTokens),
       "completion_tokens": .whole(report.tokens.count),
+      "token_ids": .array(report.tokens.map { .whole(Int($0)) }),
       "finish_reason": .text(report.finishReason.rawValue),
       "tokens_per_second": speed > 0 ? .real(speed) : .null,
       "ms_per_token": ["mean": speed > 0 ? .real(1000 / speed) : .null],

@@ -119,8 +119,10 @@ struct PlotAxis: Hashable {
     end = step * (greatest / step - 1e-9).rounded(.up)
   }
 
+  /// From 0 to `end`, both included.
   var ticks: [Double] {
-    (0...Int((end / step).rounded())).map { Double($0) * step }
+    let count = Int((end / step).rounded())
+    return (0...count).map { $0 == count ? end : Double($0) * step }
   }
 
   /// As few digits as the step needs.

@@ -4,9 +4,9 @@ extension SpeedPlot {
   private static let panelHeight = 220.0
   private static let gap = 28.0
   private static let left = 60.0
-  private static let top = 104.0
+  private static let top = 128.0
   private static let bottom = 58.0
-  private static let rowGap = 62.0
+  private static let rowGap = 82.0
   private static let right = 24.0
 
   /// The whole drawing.
@@ -67,13 +67,18 @@ extension SpeedPlot {
   }
 
   private func draw(_ panel: Panel, in frame: Frame, isFirst: Bool, into svg: inout SVG) {
-    svg.text(panel.title, (frame.x, frame.y - 8), class: "label")
+    svg.text(panel.title, (frame.x, frame.y - 26), class: "label")
+    let levels = panel.series.filter(\.isLevel).compactMap { series in
+      series.points.first.map { "\(series.name) \(number($0.median)) ms" }
+    }
+    svg.text(levels.joined(separator: ", "), (frame.x, frame.y - 10), class: "value")
     for tick in frame.yAxis.ticks {
       let from = frame.at(0, tick)
       svg.line(from, (frame.x + frame.width, from.y), class: tick == 0 ? "base" : "grid")
       if isFirst {
         svg.text(
-          frame.yAxis.label(tick), (frame.x - 8, from.y + 4), class: "tick", anchor: "end")
+          frame.yAxis.label(tick) + (tick == frame.yAxis.end ? " ms" : ""),
+          (frame.x - 8, from.y + 4), class: "tick", anchor: "end")
       }
     }
     for tick in frame.xAxis.ticks {
@@ -87,18 +92,13 @@ extension SpeedPlot {
     for series in panel.series where !series.isLevel { curve(series, in: frame, into: &svg) }
   }
 
-  /// A mode that does not depend on the density: a line from edge to edge with its number.
+  /// A mode that does not depend on the density: a line from edge to edge.
   private func level(_ series: Series, in frame: Frame, into svg: inout SVG) {
     guard let point = series.points.first else { return }
     let (from, high) = (frame.at(0, point.median), frame.at(0, point.p95))
     let end = frame.x + frame.width
     svg.line((frame.x, high.y), (end, high.y), class: "high \(series.style)")
     svg.line(from, (end, from.y), class: "line \(series.style)")
-    // Dense stands above its line and the others below, for they may be close together.
-    let below = series.style != "dense"
-    svg.text(
-      "\(series.name) \(number(point.median))", (end - 4, from.y + (below ? 15 : -6)),
-      class: "value", anchor: "end")
   }
 
   private func curve(_ series: Series, in frame: Frame, into svg: inout SVG) {
