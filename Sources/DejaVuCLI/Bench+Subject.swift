@@ -79,11 +79,8 @@ extension Bench {
     return SparseSubject(description: .init(plan: name, window: window), runs: [run])
   }
 
-  /// Decodes one token of a model that was just loaded.
-  ///
-  /// - Parameters:
-  ///   - start: when its folder was opened.
-  ///   - loadSeconds: what of the time since then loading took.
+  /// Decodes one token of a model that was just loaded; of the time since `start`, when its folder
+  /// was opened, loading took `loadSeconds`.
   private func firstToken(
     of model: LoadedModel, folder: String, team: ThreadTeam, since start: ContinuousClock.Instant,
     _ loadSeconds: Double

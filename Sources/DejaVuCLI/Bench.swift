@@ -148,7 +148,7 @@ struct Bench: ParsableCommand {
   /// Sparse runs stand beside dense ones, and beside exact ones unless others are named.
   private var sparseModes: [RunMode] {
     let named = workload.mode
-    let others: [RunMode] = named.isEmpty ? [.exact] : WorkloadOptions.unique(named).filter { $0 == .exact }
+    let others: [RunMode] = named.isEmpty || named.contains(.exact) ? [.exact] : []
     return [.dense] + others + [.sparse]
   }
 

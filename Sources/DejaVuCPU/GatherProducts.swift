@@ -71,9 +71,14 @@ package final class GatherProducts {
   /// Makes the weights, by all threads.
   ///
   /// - Parameters:
+  ///   - hidden: D.
+  ///   - neurons: F.
+  ///   - dtype: what the weights are stored as.
   ///   - layers: as many different layers are there in each layout, so that none stays in a cache.
+  ///   - seed: of the weights.
   ///   - base: at least ``byteCount(hidden:neurons:dtype:layers:)`` bytes on a cache line, better on
   ///     huge pages, that outlive this object.
+  ///   - team: threads that compute.
   ///   - instructionSet: kernels that multiply.
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where there are no such kernels.
   package init(

@@ -143,7 +143,7 @@ struct SparseSpeedTests {
       #expect(abs(flops - (row.flops.value ?? 0)) < 1)
       let time = Dictionary(
         uniqueKeysWithValues: row.parts.map { ($0.part, $0.milliseconds.value ?? -1) })
-      #expect(try #require(time["cache"]) > 0 && try #require(time["attention"]) > 0)
+      for part in ["cache", "attention", "mlp"] { #expect(try #require(time[part]) > 0) }
     }
   }
 
@@ -173,7 +173,8 @@ struct SparseSpeedTests {
       }
     }
     #expect(grid([0.1], [0.5]) == [[0.1, 0.5], [0.1, 1], [0, 1]])
-    #expect(grid([0.1, 0.2], [0.5, 1]) == [[0.1, 0.5], [0.2, 0.5], [0.1, 1], [0.2, 1], [0, 1]])
+    #expect(
+      grid([0.1, 0.2], [0.5, 1]) == [[0.1, 0.5], [0.2, 0.5], [0.1, 1], [0.2, 1], [0, 1]])
     #expect(grid([0.1, 0.2], [1]) == [[0.1, 1], [0.2, 1]])
     #expect(grid([1], [0.5]) == [[1, 0.5]])
   }

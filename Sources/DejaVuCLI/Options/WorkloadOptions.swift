@@ -66,9 +66,7 @@ struct WorkloadOptions: ParsableArguments {
       "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
   var isa: InstructionSet?
 
-  /// What the options ask for.
-  ///
-  /// - Parameter sweeps: whether depths that are not named are those of a sweep, without prompts.
+  /// What the options ask for; in a sweep depths that are not named are four, without prompts.
   func workload(sweeps: Bool) -> Workload {
     var workload = Workload()
     workload.threads = threads.isEmpty ? [LanguageModel.defaultThreads] : Self.unique(threads)

@@ -47,9 +47,8 @@ package struct GatherBench {
   /// Calls of `run`'s step.
   package var steps: Int { options.threads.count * options.rounds * options.densities.count }
 
-  /// Measures everything.
-  ///
-  /// - Parameter step: called before each round of each density; it may throw to give up.
+  /// Measures everything; `step` is called before each round of each density and may throw to give
+  /// up.
   package func run(step: () throws -> Void) throws -> GatherReport {
     var report = GatherReport(
       shape: shape.name, options: options, hidden: shape.hidden,

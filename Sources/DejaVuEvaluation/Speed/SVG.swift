@@ -22,7 +22,8 @@ struct SVG {
     _ from: (x: Double, y: Double), _ to: (x: Double, y: Double), class name: String
   ) {
     add(
-      "line", [
+      "line",
+      [
         ("class", name), ("x1", Self.text(from.x)), ("y1", Self.text(from.y)),
         ("x2", Self.text(to.x)), ("y2", Self.text(to.y)),
       ])
@@ -34,21 +35,24 @@ struct SVG {
   }
 
   /// A dot; `tip` is shown by viewers when it is pointed at.
-  mutating func circle(_ at: (x: Double, y: Double), radius: Double, class name: String, tip: String)
-  {
+  mutating func circle(
+    _ at: (x: Double, y: Double), radius: Double, class name: String, tip: String
+  ) {
     add(
-      "circle", [
+      "circle",
+      [
         ("class", name), ("cx", Self.text(at.x)), ("cy", Self.text(at.y)),
         ("r", Self.text(radius)),
       ], inside: "<title>\(Self.escaped(tip))</title>")
   }
 
-  /// - Parameter anchor: what of the text is at the point: `start`, `middle` or `end`.
+  /// Text of which `anchor`, that is `start`, `middle` or `end`, is at the point.
   mutating func text(
     _ text: String, _ at: (x: Double, y: Double), class name: String, anchor: String = "start"
   ) {
     add(
-      "text", [
+      "text",
+      [
         ("class", name), ("x", Self.text(at.x)), ("y", Self.text(at.y)),
         ("text-anchor", anchor),
       ], inside: Self.escaped(text))
@@ -107,7 +111,7 @@ struct PlotAxis: Hashable {
   let end: Double
   let step: Double
 
-  /// - Parameter ticks: about how many there should be.
+  /// An axis for values up to `greatest` with about so many ticks.
   init(greatest: Double, ticks: Int) {
     guard greatest > 0, greatest.isFinite else {
       (end, step) = (1, 1)

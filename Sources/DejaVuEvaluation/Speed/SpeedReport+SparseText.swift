@@ -15,7 +15,8 @@ extension SpeedReport {
   /// How the sets of neighbouring tokens overlap, and what choosing and settling read.
   var setTable: TextTable {
     var table = TextTable([
-      .word("mode"), .number("threads"), .number("depth"), .number("neurons again"), .number("asked"),
+      .word("mode"), .number("threads"), .number("depth"),
+      .number("neurons again"), .number("asked"),
       .number("heads again"), .number("asked"), .number("choosers MB/token"),
       .number("kept MB/token"), .number("settling ms/token"),
     ])

@@ -114,7 +114,7 @@ extension SpeedReport {
     for row in memory.firstToken {
       table.rows.append([
         "first token", model.weights, "\(row.threads)",
-        "\(row.milliseconds.text(0)) ms from the \(row.source), "
+        "\(row.milliseconds.text(0)) ms from the \(row.source == "packed" ? "packed file" : row.source), "
           + "\(row.loading.text(0)) ms of it loading",
       ])
     }

@@ -55,16 +55,17 @@ package struct SpeedRun {
     self.engine = engine
     self.workload = workload
     self.sparse = sparse
-    let rows = workload.depths.flatMap { depth in
-      workload.modes.flatMap { mode in
-        (mode == .sparse ? sparse.indices.map { $0 } : [nil]).map {
-          (figures: DecodeFigures(mode: mode, depth: depth, point: $0.flatMap { sparse[$0].point }),
-            run: $0)
+    var (decode, followed): ([DecodeFigures], [Int?]) = ([], [])
+    for depth in workload.depths {
+      for mode in workload.modes {
+        let runs: [Int?] = mode == .sparse ? Array(sparse.indices) : [nil]
+        decode += runs.map { run in
+          DecodeFigures(mode: mode, depth: depth, point: run.flatMap { sparse[$0].point })
         }
+        followed += runs
       }
     }
-    decode = rows.map(\.figures)
-    followed = rows.map(\.run)
+    (self.decode, self.followed) = (decode, followed)
     prompt = workload.prompts.map {
       PromptFigures(
         tokens: $0, flops: PromptWork.flops(engine.model.architecture, tokens: $0))
