@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { CHUNK_ROWS = 16, AHEAD = 4 };
+enum { LEAST_ROWS = 16, CHUNKS = 16, AHEAD = 4 };
 
 static const char *row_at(const void *base, size_t stride, const int32_t *list, size_t entry) {
   return (const char *)base + (size_t)list[entry] * stride;
@@ -14,11 +14,27 @@ static void ask_for(const char *row, size_t bytes) {
   for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
 }
 
-static size_t rows_of_chunk(size_t chunk, size_t count) {
-  return count - chunk * CHUNK_ROWS < CHUNK_ROWS ? count - chunk * CHUNK_ROWS : CHUNK_ROWS;
+/// Few chunks, for each begins with rows that nobody has asked for yet.
+static size_t chunks_of(size_t count) {
+  return count < LEAST_ROWS * CHUNKS ? (count + LEAST_ROWS - 1) / LEAST_ROWS : CHUNKS;
 }
 
-static size_t chunks_of(size_t count) { return (count + CHUNK_ROWS - 1) / CHUNK_ROWS; }
+typedef struct {
+  size_t first, end;
+} range;
+
+static range range_of(size_t chunk, size_t count) {
+  size_t chunks = chunks_of(count);
+  return (range){chunk * count / chunks, (chunk + 1) * count / chunks};
+}
+
+/// Asks for the row that comes AHEAD rows later, at the beginning of a range for all until then.
+static void ask_ahead(const void *base, size_t stride, const int32_t *list, range rows, size_t at,
+                      size_t bytes) {
+  size_t from = at == rows.first ? at : at + AHEAD;
+  for (size_t i = from; i <= at + AHEAD && i < rows.end; i++)
+    ask_for(row_at(base, stride, list, i), bytes);
+}
 
 typedef struct {
   char *to;
@@ -32,9 +48,9 @@ typedef struct {
 static void rows_chunk(void *context, size_t chunk, size_t thread) {
   (void)thread;
   rows_context *c = context;
-  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->count);
-  for (size_t i = first; i < end; i++) {
-    if (i + AHEAD < c->count) ask_for(row_at(c->from, c->from_stride, c->list, i + AHEAD), c->bytes);
+  range rows = range_of(chunk, c->count);
+  for (size_t i = rows.first; i < rows.end; i++) {
+    ask_ahead(c->from, c->from_stride, c->list, rows, i, c->bytes);
     memcpy(c->to + i * c->to_stride, row_at(c->from, c->from_stride, c->list, i), c->bytes);
   }
 }
@@ -78,8 +94,8 @@ typedef struct {
 static void columns_chunk(void *context, size_t chunk, size_t thread) {
   (void)thread;
   columns_context *c = context;
-  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->rows);
-  for (size_t r = first; r < end; r++) {
+  range rows = range_of(chunk, c->rows);
+  for (size_t r = rows.first; r < rows.end; r++) {
     char *to = c->to + r * c->to_stride;
     pick(to, c->from + r * c->from_stride, c->list, c->count, c->size);
     memset(to + c->count * c->size, 0, (c->padded - c->count) * c->size);
@@ -107,9 +123,9 @@ typedef struct {
 static void dots_chunk(void *context, size_t chunk, size_t thread) {
   (void)thread;
   dots_context *c = context;
-  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->count);
-  for (size_t i = first; i < end; i++) {
-    if (i + AHEAD < c->count) ask_for(row_at(c->from, c->from_stride, c->list, i + AHEAD), c->bytes);
+  range rows = range_of(chunk, c->count);
+  for (size_t i = rows.first; i < rows.end; i++) {
+    ask_ahead(c->from, c->from_stride, c->list, rows, i, c->bytes);
     c->kernels->dot_rows(c->y + i, 1, row_at(c->from, c->from_stride, c->list, i), c->from_stride,
                          1, c->x, c->d, 1, c->d);
   }
@@ -133,19 +149,29 @@ typedef struct {
   size_t d, size;
 } wide_context;
 
-/// A vector that fills L1 would crowd out the rows, so it is taken in blocks.
+enum { BLOCK = 2048, TALL = 64 };
+
+/// Rows of one range in blocks of columns, so that x stays in L1; what comes next is asked for.
 static void wide_chunk(void *context, size_t chunk, size_t thread) {
-  enum { BLOCK = 2048 };
   (void)thread;
   wide_context *c = context;
-  size_t first = chunk * CHUNK_ROWS, count = rows_of_chunk(chunk, c->rows);
-  float *y = c->y + first, part[CHUNK_ROWS];
-  memset(y, 0, count * sizeof(float));
-  for (size_t at = 0; at < c->d; at += BLOCK) {
-    size_t width = c->d - at < BLOCK ? c->d - at : BLOCK;
-    c->kernels->dot_rows(part, 0, c->w + first * c->w_stride + at * c->size, c->w_stride, count,
-                         c->x + at, 0, 1, width);
-    for (size_t r = 0; r < count; r++) y[r] += part[r];
+  range rows = range_of(chunk, c->rows);
+  size_t blocks = (c->d + BLOCK - 1) / BLOCK;
+  for (size_t first = rows.first; first < rows.end; first += TALL) {
+    size_t count = rows.end - first < TALL ? rows.end - first : TALL, pieces = blocks * count;
+    for (size_t piece = 0; piece < pieces; piece++) {
+      size_t from = piece == 0 ? 0 : piece + AHEAD;
+      for (size_t i = from; i <= piece + AHEAD && i < pieces; i++) {
+        size_t at = i / count * BLOCK, width = c->d - at < BLOCK ? c->d - at : BLOCK;
+        ask_for(c->w + (first + i % count) * c->w_stride + at * c->size, width * c->size);
+      }
+      size_t r = first + piece % count, at = piece / count * BLOCK;
+      size_t width = c->d - at < BLOCK ? c->d - at : BLOCK;
+      float part;
+      c->kernels->dot_rows(&part, 1, c->w + r * c->w_stride + at * c->size, c->w_stride, 1,
+                           c->x + at, width, 1, width);
+      c->y[r] = at == 0 ? part : c->y[r] + part;
+    }
   }
 }
 
@@ -171,10 +197,10 @@ typedef struct {
 
 static void product_chunk(void *context, size_t chunk, size_t thread) {
   product_context *c = context;
-  size_t first = chunk * CHUNK_ROWS, end = first + rows_of_chunk(chunk, c->rows);
+  range rows = range_of(chunk, c->rows);
   char *picked = c->scratch + thread * c->padded * 4;
   memset(picked + c->count * c->size, 0, (c->padded - c->count) * c->size);
-  for (size_t r = first; r < end; r++) {
+  for (size_t r = rows.first; r < rows.end; r++) {
     pick(picked, c->from + r * c->from_stride, c->list, c->count, c->size);
     c->kernels->dot_rows(c->y + r, 1, picked, c->padded * c->size, 1, c->a, c->padded, 1,
                          c->padded);

@@ -80,13 +80,20 @@ extension GatherProducts {
 
   private func padded(_ count: Int) -> Int { Padding.width(count) }
 
-  /// out[r] = matrix[r] · vector with the engine's rows, wide ones in blocks.
+  /// out[r] = matrix[r] · vector: the engine's dense product, or for rows wider than its own the same
+  /// kernel in blocks, which is faster.
   private func project(
     _ matrix: UnsafeRawPointer, rows: Int, by vector: UnsafePointer<Float>, width: Int,
     into out: UnsafeMutablePointer<Float>
   ) {
-    dejavu_wide_product(
-      team.handle, kernels, dtype.code, out, matrix, width * dtype.size, rows, vector, width)
+    if width > 4096 {
+      dejavu_wide_product(
+        team.handle, kernels, dtype.code, out, matrix, width * dtype.size, rows, vector, width)
+      return
+    }
+    dejavu_project_rows(
+      team.handle, kernels, dtype.code, out, rows, matrix, width * dtype.size, rows, vector, width,
+      1, width)
   }
 
   // Traffic ---------------------------------------------------------------------------------------

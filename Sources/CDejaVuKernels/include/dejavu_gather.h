@@ -24,7 +24,7 @@ void dejavu_gathered_dots(dejavu_team *team, const dejavu_kernels *kernels, int3
                           float *y, const void *from, size_t from_stride, const int32_t *list,
                           size_t count, const float *x, size_t d);
 
-/// y[r] = w[r] · x for rows so wide that x is better taken in blocks; rows shared among the team.
+/// y[r] = w[r] · x for rows so wide that x would fill L1, in blocks; rows shared among the team.
 void dejavu_wide_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                          float *y, const void *w, size_t w_stride, size_t rows, const float *x,
                          size_t d);
