@@ -89,7 +89,8 @@ extension CandidateSearchTests {
       (1...20).map { step in
         let density = Double(step) / 20
         return RowCandidate(
-          policy: .oracle(.threshold(Float(step))), byteShare: 0.1 + 0.6 * density, weight: slot[0].weight,
+          policy: .oracle(.threshold(Float(step))), byteShare: 0.1 + 0.6 * density,
+          weight: slot[0].weight,
           divergence: slot[0].divergence * (1 / density - 1), mass: density, density: density,
           recall: 1, precision: 1)
       }
