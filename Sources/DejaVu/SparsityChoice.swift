@@ -1,17 +1,23 @@
+import DejaVuCPU
 import DejaVuCore
 package import DejaVuModels
 
-/// A run mode with what it needs: the answer to `--sparsity`.
+/// A run mode with what it needs: the answer to `--sparsity` and `--density`.
 package struct SparsityChoice: Sendable {
   package let mode: RunMode
   package let sparsity: Sparsity?
   /// Why this mode, in a few words, where the program chose it.
   package let reason: String?
+  /// What the user should know of the plan, a sentence.
+  package let warning: String?
 
-  package init(mode: RunMode, sparsity: Sparsity? = nil, reason: String? = nil) {
+  package init(
+    mode: RunMode, sparsity: Sparsity? = nil, reason: String? = nil, warning: String? = nil
+  ) {
     self.mode = mode
     self.sparsity = sparsity
     self.reason = reason
+    self.warning = warning
   }
 
   package static let dense = SparsityChoice(mode: .dense)
@@ -19,69 +25,105 @@ package struct SparsityChoice: Sendable {
 
   /// A plan by name.
   ///
-  /// - Throws: ``PredictorError``, also when there is no plan of that name.
+  /// - Throws: ``PlanError`` when there is no plan of that name, ``PredictorError`` for a file that
+  ///   is damaged or belongs to another model.
   package static func plan(
     _ name: String, model: LanguageModel, folder: String
-  ) throws(PredictorError) -> SparsityChoice {
-    guard let store = try SparsityStore.open(model: model.loaded, folder: folder) else {
-      throw .unreadable(
-        path: folder + "/" + PredictorFile.fileName, reason: "this model has no plans")
+  ) throws -> SparsityChoice {
+    let (store, backend) = try store(of: model, in: folder)
+    guard let plan = store.plan(named: name) else {
+      throw PlanError.unknown(name: name, path: store.path, known: store.plans.map(\.name))
     }
-    guard let plan = store.plan(named: name), let backend = model.engine.cpu else {
-      let names = store.plans.map { "'\($0.name)'" }.joined(separator: ", ")
-      throw .unreadable(
-        path: store.path, reason: "it has no plan '\(name)', but \(names.isEmpty ? "none" : names)")
-    }
-    return SparsityChoice(mode: .sparse, sparsity: try store.resolve(plan, on: backend))
+    return try following(plan, store, backend, model)
   }
 
-  /// The fastest of dense, exact and the model's first plan, measured on a few real steps: never
-  /// sparse where sparse is slower.
+  /// A plan for a share of rows, between those stored beside the model.
   ///
-  /// - Throws: ``PredictorError`` for a damaged predictor file, ``BackendError``.
-  package static func auto(model: LanguageModel, folder: String) throws -> SparsityChoice {
-    var candidates = [SparsityChoice.dense, .exact]
-    if let store = try SparsityStore.open(model: model.loaded, folder: folder),
-      let plan = store.plans.first, let backend = model.engine.cpu
-    {
-      candidates.append(
-        SparsityChoice(mode: .sparse, sparsity: try store.resolve(plan, on: backend)))
+  /// - Throws: ``PlanError`` when no two stored plans have it between them, ``PredictorError``.
+  package static func density(
+    _ density: Double, model: LanguageModel, folder: String
+  ) throws -> SparsityChoice {
+    let (store, backend) = try store(of: model, in: folder)
+    let interpolation = PlanInterpolation(store.plans, architecture: model.architecture)
+    guard let range = interpolation.range else { throw PlanError.noDensities(path: store.path) }
+    guard let plan = interpolation.plan(density: density) else {
+      throw PlanError.outside(
+        density: density, path: store.path, lowest: range.lowerBound, highest: range.upperBound)
     }
-    let times = try measure(candidates, engine: model.engine)
-    guard let dense = times.first, let best = times.indices.min(by: { times[$0] < times[$1] })
-    else { return .dense }
-    // Dense has no error and no surprises: others must win by more than the clock's noise.
-    guard times[best] < 0.97 * dense else {
-      return SparsityChoice(mode: .dense, reason: "nothing was faster than dense here")
-    }
-    let chosen = candidates[best]
-    let gain = (dense / times[best] * 100).rounded() / 100
-    return SparsityChoice(
-      mode: chosen.mode, sparsity: chosen.sparsity, reason: "\(gain) times dense, measured")
+    return try following(plan, store, backend, model)
   }
 
-  /// Median seconds per step of each candidate, steps taken in turn.
-  private static func measure(
-    _ candidates: [SparsityChoice], engine: Engine
-  ) throws(BackendError) -> [Double] {
-    let (rounds, warmUp) = (11, 3)
-    var sessions: [any Session] = []
-    for candidate in candidates {
-      let session = try engine.makeSession(
-        capacity: min(64, engine.model.architecture.context), sparsity: candidate.sparsity)
-      session.mode = candidate.mode
-      sessions.append(session)
+  private static func store(
+    of model: LanguageModel, in folder: String
+  ) throws -> (SparsityStore, CPUBackend) {
+    guard let backend = model.engine.cpu else { throw PlanError.noBackend }
+    guard let store = try SparsityStore.open(model: model.loaded, folder: folder) else {
+      throw PlanError.noPlans(folder: folder)
     }
-    var times = Array(repeating: [Double](), count: candidates.count)
-    let clock = ContinuousClock()
-    for round in 0..<(rounds + warmUp) {
-      let token = TokenID(round * 37 % engine.model.architecture.vocabulary)
-      for (index, session) in sessions.enumerated() {
-        let start = clock.now
-        _ = try session.decode(token)
-        if round >= warmUp { times[index].append((clock.now - start) / .seconds(1)) }
-      }
+    return (store, backend)
+  }
+
+  private static func following(
+    _ plan: SparsityPlan, _ store: SparsityStore, _ backend: CPUBackend, _ model: LanguageModel,
+    reason: String? = nil
+  ) throws(PredictorError) -> SparsityChoice {
+    let format = model.loaded.model.dtype.rawValue
+    let isForeign = plan.weightFormat != "any" && plan.weightFormat != format
+    return SparsityChoice(
+      mode: .sparse, sparsity: try store.resolve(plan, on: backend), reason: reason,
+      warning: isForeign
+        ? "plan '\(plan.name)' was calibrated for \(plan.weightFormat) weights and these are "
+          + "\(format); 'dejavu calibrate' makes one for them" : nil)
+  }
+}
+
+extension SparsityChoice {
+  /// The fastest of dense, exact and the model's own plan: never sparse where sparse is slower.
+  ///
+  /// The plan is the one that reads fewest bytes of those that cost at most 1 % of perplexity.
+  ///
+  /// - Parameters:
+  ///   - model: what is to run.
+  ///   - folder: where its plans lie.
+  ///   - known: a crossover that was measured before, by the plan's name; nil measures it.
+  /// - Returns: the choice, and the crossover that it was made by.
+  /// - Throws: ``PredictorError`` for a damaged predictor file, ``BackendError``.
+  package static func auto(
+    model: LanguageModel, folder: String, known: (SparsityPlan?) -> Crossover? = { _ in nil }
+  ) throws -> (choice: SparsityChoice, plan: SparsityPlan?, crossover: Crossover) {
+    let store = try SparsityStore.open(model: model.loaded, folder: folder)
+    let plan = store.flatMap { affordable($0.plans) }
+    var sparse: SparsityChoice?
+    if let store, let plan, let backend = model.engine.cpu {
+      sparse = try following(plan, store, backend, model)
     }
-    return times.map { $0.sorted()[rounds / 2] }
+    let found = known(plan)
+    let crossover = try found ?? Crossover.measure(sparse?.sparsity, engine: model.engine)
+    let (mode, gain) = crossover.fastest
+    let speed =
+      "\((gain * 100).rounded() / 100) times dense, measured "
+      + (found == nil ? "just now" : "before on this machine")
+    switch mode {
+    case .dense:
+      let reason =
+        "nothing is faster than dense here, measured "
+        + (found == nil ? "just now" : "before on this machine")
+      return (SparsityChoice(mode: .dense, reason: reason), plan, crossover)
+    case .exact:
+      let why = plan == nil ? "\(speed); no plan of at most 1 % loss is there" : speed
+      return (SparsityChoice(mode: .exact, reason: why), plan, crossover)
+    case .sparse:
+      return (
+        SparsityChoice(
+          mode: .sparse, sparsity: sparse?.sparsity, reason: speed, warning: sparse?.warning),
+        plan, crossover
+      )
+    }
+  }
+
+  /// The plan of the fewest bytes among those that were measured to cost at most 1 %.
+  static func affordable(_ plans: [SparsityPlan]) -> SparsityPlan? {
+    plans.filter { ($0.measured["perplexity_increase"] ?? .infinity) <= 0.01 }
+      .min { ($0.measured["byte_share"] ?? 1) < ($1.measured["byte_share"] ?? 1) }
   }
 }

@@ -7,7 +7,7 @@ package import DejaVuModels
 package struct SparsityStore {
   package let path: String
   package let plans: [SparsityPlan]
-  private let predictors: [PredictorSite: ChooserWeights]
+  package let predictors: [PredictorSite: ChooserWeights]
 
   /// Opens `predictors.safetensors` in a model's folder, or a file named by the user.
   ///
@@ -36,6 +36,16 @@ package struct SparsityStore {
       let nearest = axis.placement(placement, at: layer)
       return predictors[PredictorSite(axis: axis, layer: layer, placement: nearest)] != nil
     }
+  }
+
+  /// The trained predictors in a file; none where there is no file yet.
+  ///
+  /// - Throws: ``PredictorError`` for one that is damaged or belongs to another model.
+  package static func predictors(
+    in path: String, of model: LoadedModel
+  ) throws(PredictorError) -> [PredictorSite: ChooserWeights] {
+    guard FileSystem.exists(path) else { return [:] }
+    return try open(model: model, folder: "", file: path)?.predictors ?? [:]
   }
 
   package func plan(named name: String) -> SparsityPlan? { plans.first { $0.name == name } }

@@ -4,19 +4,21 @@ import DejaVuCPU
 import DejaVuEvaluation
 import DejaVuModels
 
-/// `dejavu calibrate`: finds a plan for a greatest loss.
+/// `dejavu calibrate`: finds a plan for a target.
 struct Calibrate: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Find which rows each layer needs, for a greatest loss.",
+    abstract: "Find which rows each layer needs, for a greatest loss or a share of rows.",
     discussion: """
-      Measures on a text, for every layer, what leaving neurons out costs and what it saves, and \
-      stores the plan with the least bytes for the loss that is allowed, under its name, in \
-      predictors.safetensors beside the model. Every figure comes from running the model with the \
-      plan's own choosers acting at every position. Use a text that the model is not judged on \
-      afterwards.
+      Measures on a text, layer by layer, what leaving rows out costs and what it saves, whoever \
+      chooses them: shadows of the up rows in a few bits, and the predictors of 'dejavu train' where \
+      predictors.safetensors has them. The plan is confirmed by decoding and stored there under its \
+      name, beside other plans. Use a text that the model is not judged on afterwards.
 
         dejavu calibrate --text calibration.txt --max-perplexity-increase 1%
         dejavu generate --sparsity 1% "Once upon a time"
+        dejavu calibrate --text calibration.txt --density 0.5
+        dejavu calibrate --text calibration.txt --density 0.7
+        dejavu generate --density 0.6 "Once upon a time"
       """)
 
   @OptionGroup var model: ModelOptions
@@ -24,15 +26,7 @@ struct Calibrate: ParsableCommand {
   @Option(help: ArgumentHelp("Text to calibrate on; - reads a pipe.", valueName: "file"))
   var text: String
 
-  @Option(
-    help: ArgumentHelp(
-      "Greatest increase of perplexity, as 1% or 0.01 (default: 1%).", valueName: "share"),
-    transform: Calibrate.share)
-  var maxPerplexityIncrease = 0.01
-
-  @Option(
-    help: ArgumentHelp("Name of the plan (default: the increase, as in 1%).", valueName: "name"))
-  var name: String?
+  @OptionGroup(title: "Plan") var plan: CalibrationArguments
 
   @Option(
     parsing: .unconditional,
@@ -58,57 +52,47 @@ struct Calibrate: ParsableCommand {
     let bytes = try InputFile.read(text)
     let threads = threads ?? LanguageModel.defaultThreads
     let model = try LanguageModel(path: folder, backend: .cpu(CPUOptions(threads: threads)))
-    var options = Calibrator.Options()
-    options.perplexityIncrease = maxPerplexityIncrease
-    options.windows = windows
-    options.name = name ?? Self.percent(maxPerplexityIncrease)
-    let calibration = CalibrationText(
-      bytes: bytes, model: model, count: windows, length: options.length)
-    guard calibration.windows.count >= 2 else {
-      throw EvaluationError.nothingToScore(tokens: calibration.windows.count * options.length)
-    }
-    let bar = ProgressBar("calibrating", isShown: !output.quiet, unit: .steps)
-    let calibrator = Calibrator(model: model, options: options) { step in
-      show(step, bar, layers: model.architecture.layers, bits: options.bits.count)
-    }
-    guard let calibrator else { return }
-    let (sparsity, damage) = try calibrator.run(text: calibration)
-    bar.finish()
     let path = out ?? folder + "/" + PredictorFile.fileName
-    try SparsityStore.save(sparsity.plan, model: model.loaded, path: path)
-    let report = PlanReport(plan: sparsity.plan, damage: damage, path: path, folder: folder)
+    let predictors = try SparsityStore.predictors(in: path, of: model.loaded)
+    let calibration = try calibrate(model, bytes, predictors)
+    try SparsityStore.save(calibration.sparsity.plan, model: model.loaded, path: path)
+    let report = PlanReport(
+      calibration: calibration, path: path, folder: folder, fingerprint: model.loaded.fingerprint)
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
   }
 
-  private func show(_ step: CalibrationStep, _ bar: ProgressBar, layers: Int, bits: Int) {
+  private func calibrate(
+    _ model: LanguageModel, _ bytes: [UInt8], _ predictors: [PredictorSite: ChooserWeights]
+  ) throws -> Calibration {
+    var options = Calibrator.Options()
+    (options.target, options.rule, options.bits) = (plan.target, plan.rule, plan.bits)
+    (options.windows, options.name) = (windows, plan.planName)
+    let text = CalibrationText(
+      bytes: bytes, model: model, count: windows, length: options.length)
+    guard text.windows.count >= 2 else {
+      throw EvaluationError.nothingToScore(tokens: text.windows.count * options.length)
+    }
+    let bar = ProgressBar("calibrating", isShown: !output.quiet, unit: .steps)
+    defer { bar.finish() }
+    let calibrator = Calibrator(model: model, predictors: predictors, options: options) {
+      show($0, bar, layers: model.architecture.layers)
+    }
+    guard let calibrator else { throw PlanError.noBackend }
+    return try calibrator.run(text: text)
+  }
+
+  private func show(_ step: CalibrationStep, _ bar: ProgressBar, layers: Int) {
+    let total = layers + 10
     switch step {
     case .dense: break
-    case .layer(let layer, let count, let width):
-      let pass = width == 4 ? 0 : 1
-      bar.update(done: pass * count + layer + 1, of: layers * bits + 5)
-    case .plan(let round, let share, let increase, _):
-      bar.update(done: layers * bits + round + 1, of: layers * bits + 5)
+    case .layer(let layer, _): bar.update(done: layer + 1, of: total)
+    case .plan(let round, let density, let increase, _):
+      bar.update(done: layers + round + 1, of: total)
       guard !output.quiet else { return }
-      let (bytes, loss) = (Quantity.decimals(100 * share, 1), Quantity.decimals(100 * increase, 2))
-      Terminal.error.writeLine("plan \(round + 1): \(bytes) % of the MLP's bytes, loss +\(loss) %")
+      let (rows, loss) = (Quantity.decimals(100 * density, 1), Quantity.decimals(100 * increase, 2))
+      let sign = increase < 0 ? "" : "+"
+      Terminal.error.writeLine("plan \(round + 1): \(rows) % of rows, loss \(sign)\(loss) %")
+    case .decoding(let window, _): bar.update(done: layers + 5 + window, of: total)
     }
-  }
-
-  static func percent(_ share: Double) -> String {
-    let value = share * 100
-    return (value == value.rounded() ? String(Int(value)) : String(value)) + "%"
-  }
-
-  @Sendable
-  static func share(_ text: String) throws -> Double {
-    let isPercent = text.hasSuffix("%")
-    guard let value = Double(isPercent ? String(text.dropLast()) : text), value.isFinite else {
-      throw ValidationError("it must be a share such as 1% or 0.01")
-    }
-    let share = isPercent ? value / 100 : value
-    guard share > 0, share <= 0.5 else {
-      throw ValidationError("it must be above 0 and at most 50%")
-    }
-    return share
   }
 }

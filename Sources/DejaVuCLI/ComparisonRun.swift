@@ -22,16 +22,24 @@ struct ComparisonRun {
     let runs = try evaluation.run(windows: sample.windows) { bar.update(done: $0, of: $1) }
     bar.finish()
     let report = ComparisonReport(
-      runs: runs, figures: try figures(of: asked), subjects: asked, isPlan: options.plan != nil,
+      runs: runs, figures: try figures(of: asked), subjects: asked, isPlan: options.isPlan,
       showsSpeed: options.speed, folder: folder, loaded: model.loaded, threads: threads,
       windows: sample.windows)
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
   }
 
+  /// The plan that is compared, if one is.
+  private func plan() throws -> SparsityChoice? {
+    if let density = options.density {
+      return try .density(density, model: model, folder: folder)
+    }
+    return try options.plan.map { try .plan($0, model: model, folder: folder) }
+  }
+
   private func subjects(_ calibration: EvaluationText?) throws -> [ComparedSubject] {
-    if let plan = options.plan {
-      let choice = try SparsityChoice.plan(plan, model: model, folder: folder)
-      let sparse = choice.sparsity.map { ComparedSubject(plan, sparsity: $0) }
+    if let choice = try plan() {
+      if let warning = choice.warning { Terminal.error.writeLine("warning: \(warning)") }
+      let sparse = choice.sparsity.map { ComparedSubject($0.plan.name, sparsity: $0) }
       return [.exact] + [sparse].compactMap { $0 }
     }
     var wanted = SelectorFactory.Options()

@@ -64,7 +64,8 @@ struct Generate: ParsableCommand {
     let loading = ContinuousClock.now
     let model = try load(folder)
     let loaded = ContinuousClock.now
-    let choice = try Interrupt.endingAtOnce { try self.choice(of: model, in: folder) }
+    let choice = try Interrupt.endingAtOnce { try machine.choice(of: model, in: folder) }
+    tell(choice)
     let sampling = sampling.options(over: model.loaded.generation)
     let report = try generate(text, with: model, choice, sampling)
     let afterStart = ContinuousClock.now - started
@@ -76,13 +77,15 @@ struct Generate: ParsableCommand {
     try Interrupt.check()
   }
 
-  private func choice(of model: LanguageModel, in folder: String) throws -> SparsityChoice {
-    switch machine.sparsity {
-    case .off: return .dense
-    case .exact: return .exact
-    case .auto: return try SparsityChoice.auto(model: model, folder: folder)
-    case .plan(let name): return try SparsityChoice.plan(name, model: model, folder: folder)
+  /// What the program chose by itself, and what the user should know of the plan.
+  private func tell(_ choice: SparsityChoice) {
+    guard !output.quiet else { return }
+    if let reason = choice.reason {
+      let name = choice.sparsity.map { "plan '\($0.plan.name)'" }
+      let taken = name ?? (choice.mode == .dense ? "off" : choice.mode.rawValue)
+      Terminal.error.writeLine("auto: \(taken), \(reason)")
     }
+    if let warning = choice.warning { Terminal.error.writeLine("warning: \(warning)") }
   }
 
   private func load(_ folder: String) throws -> LanguageModel {

@@ -2,8 +2,8 @@ import CDejaVuKernels
 package import DejaVuCore
 
 extension CPUBackend {
-  package func makeRows(universe: Int) -> CPURows {
-    CPURows(universe: universe, tokens: batchCapacity)
+  package func makeRows(universe: Int, isPrecise: Bool) -> CPURows {
+    CPURows(universe: universe, tokens: batchCapacity, isPrecise: isPrecise)
   }
 
   package func assign(_ indices: [Int32], to rows: CPURows) {

@@ -24,19 +24,21 @@ extension CPUBackend {
     let weights = model.layers[layer]
     var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.neurons)
     var skips: Int32 = 1
+    var prefetchesDown: Int32 = 0
     switch neurons {
     case .all: skips = 0
     case .nonzero: break
     case .listed(let rows), .ranked(_, _, let rows):
       list = UnsafePointer(rows.list(of: 0))
       count = rows.count(of: 0)
+      prefetchesDown = rows.isPrecise ? 1 : 0
     }
     var job = dejavu_mlp_job(
       bundle: weights.bundle.matrix.base, row_stride: weights.bundle.matrix.stride,
       d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
-      scattered: skips, prefetches_down: 0)
+      scattered: skips, prefetches_down: prefetchesDown)
     let slices = scratch.mlpSlices
     dejavu_mlp_block(
       team.handle, kernels, weights.bundle.matrix.dtype.code, &job, count, slices,

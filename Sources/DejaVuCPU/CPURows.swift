@@ -3,12 +3,15 @@ package import DejaVuCore
 /// One ascending list of rows per token, refilled in place from step to step.
 package final class CPURows {
   package let universe: Int
+  /// Whether a neuron's down row is fetched with its up row.
+  let isPrecise: Bool
   private let storage: UnsafeMutablePointer<Int32>
   private let counts: UnsafeMutablePointer<Int>
   private let capacity: Int
 
-  package init(universe: Int, tokens: Int) {
+  package init(universe: Int, tokens: Int, isPrecise: Bool = false) {
     self.universe = universe
+    self.isPrecise = isPrecise
     capacity = tokens
     storage = .allocate(capacity: max(universe * tokens, 1))
     counts = .allocate(capacity: max(tokens, 1))

@@ -140,7 +140,13 @@ package protocol Backend: AnyObject {
   func makeCache(capacity: Int, window: Int) throws(BackendError) -> Cache
 
   /// Room for one list of rows per token, out of `universe` rows.
-  func makeRows(universe: Int) -> Rows
+  ///
+  /// - Parameters:
+  ///   - universe: rows there are.
+  ///   - isPrecise: whether nearly every neuron of the lists turns out not to be zero, so that its
+  ///     down row may be fetched before that is known. Changes no result.
+  /// - Returns: empty lists.
+  func makeRows(universe: Int, isPrecise: Bool) -> Rows
   /// Fills in the lists of rows of `weights` whose scores meet `rule`, for each token of the batch.
   ///
   /// - Parameters:
@@ -180,6 +186,11 @@ package protocol Backend: AnyObject {
   func logits(_ index: Int) -> UnsafeBufferPointer<Float>
   /// What steps have read since the last reset.
   var tally: Tally { get set }
+}
+
+extension Backend {
+  /// Room for lists whose precision nobody knows.
+  package func makeRows(universe: Int) -> Rows { makeRows(universe: universe, isPrecise: false) }
 }
 
 /// Bytes asked for by the steps since the last reset, by what they were.

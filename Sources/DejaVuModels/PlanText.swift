@@ -11,7 +11,8 @@ package enum PlanText {
   private static func object(_ plan: SparsityPlan) -> String {
     let layers = plan.layers.map { layer in
       "{\"heads\":\(object(layer.heads)),\"neurons\":\(object(layer.neurons)),"
-        + "\"measured\":\(object(layer.measured))}"
+        + "\"measured\":\(object(layer.measured))\(member("head_curve", layer.headCurve))"
+        + "\(member("neuron_curve", layer.neuronCurve))}"
     }
     return "{\"weight_format\":\(quoted(plan.weightFormat)),\"window\":\(plan.window),"
       + "\"measured\":\(object(plan.measured)),\"layers\":[\(layers.joined(separator: ","))]}"
@@ -44,6 +45,13 @@ package enum PlanText {
     case .threshold(let threshold): "\"threshold\":\(threshold)"
     case .highest(let count): "\"count\":\(count)"
     }
+  }
+
+  /// Pairs of density and threshold; nothing for a curve without points.
+  private static func member(_ name: String, _ curve: DensityCurve) -> String {
+    guard !curve.points.isEmpty else { return "" }
+    let pairs = curve.points.map { "[\($0.density),\($0.threshold)]" }
+    return ",\"\(name)\":[\(pairs.joined(separator: ","))]"
   }
 
   private static func quoted(_ text: String) -> String {
@@ -112,6 +120,8 @@ package struct PlanReader {
       var layer = LayerPlan(
         heads: try policy(heads, .heads, name), neurons: try policy(neurons, .neurons, name))
       layer.measured = figures(element["measured"])
+      layer.headCurve = try curve(element["head_curve"], name)
+      layer.neuronCurve = try curve(element["neuron_curve"], name)
       layers.append(layer)
     }
     return SparsityPlan(
@@ -125,6 +135,21 @@ package struct PlanReader {
       if let number = member.value.double { figures[member.key.text] = number }
     }
     return figures
+  }
+
+  private func curve(_ value: JSON?, _ plan: String) throws(PredictorError) -> DensityCurve {
+    var points: [DensityCurve.Point] = []
+    for element in value?.elements ?? [] {
+      guard let pair = element.elements, pair.count == 2, let density = pair[0].double,
+        (0...1).contains(density), let threshold = pair[1].double, abs(threshold) < 1e30
+      else { throw damaged("a curve of plan '\(plan)' has a point that is no share and score") }
+      points.append(.init(density: density, threshold: Float(threshold)))
+    }
+    let curve = DensityCurve(points)
+    guard curve.points == points else {
+      throw damaged("a curve of plan '\(plan)' does not ascend")
+    }
+    return curve
   }
 
   private func policy(

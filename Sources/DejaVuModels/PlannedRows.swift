@@ -54,7 +54,9 @@ package final class PlannedRows<B: Backend>: Selector {
       $0.heads.listsRows ? backend.makeRows(universe: architecture.kvHeads) : nil
     }
     neurons = sparsity.plan.layers.map {
-      $0.neurons.listsRows ? backend.makeRows(universe: architecture.neurons) : nil
+      $0.neurons.listsRows
+        ? backend.makeRows(
+          universe: architecture.neurons, isPrecise: $0.measured["prefetches_down"] == 1) : nil
     }
   }
 

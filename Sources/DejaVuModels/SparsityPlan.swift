@@ -44,8 +44,13 @@ public struct LayerPlan: Hashable, Sendable {
   public var heads: RowPolicy
   /// Who chooses S_M.
   public var neurons: RowPolicy
-  /// What calibration measured of this layer's choice: density, recall, precision and so on.
+  /// What calibration measured of this layer's choice: density, recall, precision and so on; of
+  /// heads under names that begin with `head_`.
   public var measured: [String: Double] = [:]
+  /// What other thresholds of the same choosers would choose: how plans are interpolated.
+  public var headCurve = DensityCurve()
+  /// The same of neurons.
+  public var neuronCurve = DensityCurve()
 
   /// A layer of which nothing was measured.
   public init(heads: RowPolicy, neurons: RowPolicy) {

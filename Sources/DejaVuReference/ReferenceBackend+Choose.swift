@@ -1,7 +1,7 @@
 package import DejaVuCore
 
 extension ReferenceBackend {
-  package func makeRows(universe: Int) -> ReferenceRows {
+  package func makeRows(universe: Int, isPrecise: Bool) -> ReferenceRows {
     ReferenceRows(universe: universe, tokens: batchCapacity)
   }
 

@@ -1,5 +1,6 @@
 package import DejaVuCPU
 package import DejaVuCore
+import DejaVuEvaluation
 package import DejaVuModels
 
 /// Watches prompts and keeps what training needs of them: streams and contributions.
@@ -189,11 +190,4 @@ package struct PredictorKey: Hashable, Sendable {
   }
 
   package init(_ site: PredictorSite) { self.init(site.axis, site.layer) }
-}
-
-extension StreamSource {
-  package init(site: StepSite, layer: Int) {
-    self.site = site
-    self.layer = layer
-  }
 }

@@ -102,7 +102,7 @@ private final class RecordingBackend: Backend {
 
   func makeBuffer(width: Int) -> Label { Label() }
   func makeCache(capacity: Int, window: Int) -> Cache { Cache() }
-  func makeRows(universe: Int) -> Label { Label() }
+  func makeRows(universe: Int, isPrecise: Bool) -> Label { Label() }
   func choose(
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: Label, into rows: Label
   ) {

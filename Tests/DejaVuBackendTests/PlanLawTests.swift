@@ -45,6 +45,15 @@ struct PlanLawTests {
     #expect(alone != dense, "the plan left nothing out")
   }
 
+  @Test(arguments: models)
+  func `fetching down rows with their up rows changes no bit`(tiny: TinyModel) throws {
+    let story = PlanStory(tiny)
+    var plan = story.plan(neurons: .shadow(bits: 4, .afterAttention, .highest(100)))
+    let expected = try story.logits(.sparse, plan)
+    for layer in plan.layers.indices { plan.layers[layer].measured = ["prefetches_down": 1] }
+    try expectSameBits(try story.logits(.sparse, plan), expected, "fetched early")
+  }
+
   @Test(arguments: models, [1, 3, 16])
   func `a plan's deferred keys equal eager ones bit for bit`(tiny: TinyModel, window: Int) throws {
     let story = PlanStory(tiny)

@@ -5,7 +5,7 @@ import Testing
 
 struct CandidateSearchTests {
   /// Layers of a few random candidates, the last of each without damage.
-  private func layers(_ count: Int, seed: UInt64) -> [[NeuronCandidate]] {
+  private func layers(_ count: Int, seed: UInt64) -> [[RowCandidate]] {
     var state = seed
     func next() -> Double {
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
@@ -14,24 +14,25 @@ struct CandidateSearchTests {
     return (0..<count).map { _ in
       (0..<5).map { index in
         let exact = index == 4
-        return NeuronCandidate(
+        return RowCandidate(
           policy: exact ? .nonzero : .oracle(.threshold(Float(index))),
           byteShare: exact ? 0.6 : 0.6 * next(),
-          divergence: exact ? 0 : 0.01 * next(), mass: 1, density: 1, recall: 1, precision: 1)
+          weight: 0.5 + next(), divergence: exact ? 0 : 0.01 * next(), mass: 1,
+          density: exact ? 1 : next(), recall: 1, precision: 1)
       }
     }
   }
 
-  private func bytes(_ choice: [NeuronCandidate]) -> Double {
-    choice.reduce(0) { $0 + $1.byteShare }
+  private func bytes(_ choice: [RowCandidate]) -> Double {
+    choice.reduce(0) { $0 + $1.byteShare * $1.weight }
   }
 
-  private func damage(_ choice: [NeuronCandidate]) -> Double {
+  private func damage(_ choice: [RowCandidate]) -> Double {
     choice.reduce(0) { $0 + $1.divergence }
   }
 
   /// Every choice there is.
-  private func choices(_ layers: [[NeuronCandidate]]) -> [[NeuronCandidate]] {
+  private func choices(_ layers: [[RowCandidate]]) -> [[RowCandidate]] {
     layers.reduce([[]]) { chosen, candidates in
       chosen.flatMap { start in candidates.map { start + [$0] } }
     }
@@ -57,7 +58,7 @@ struct CandidateSearchTests {
     for budget in [0.0005, 0.003, 0.01] {
       let found = CandidateSearch.choose(layers, budget: budget)
       let best = try #require(all.filter { damage($0) <= budget }.map(bytes).min())
-      #expect(bytes(found) - best <= 0.6)
+      #expect(bytes(found) - best <= 0.9)
     }
   }
 
@@ -75,9 +76,63 @@ struct CandidateSearchTests {
   @Test func `a budget for everything takes the fewest bytes`() {
     let layers = layers(5, seed: 6)
     let found = CandidateSearch.choose(layers, budget: 1)
-    let fewest = layers.reduce(0) { $0 + ($1.map(\.byteShare).min() ?? 0) }
+    let fewest = layers.reduce(0) { $0 + ($1.map(\.cost).min() ?? 0) }
     #expect(abs(bytes(found) - fewest) < 0.01)
     #expect(CandidateSearch.choose([], budget: 1).isEmpty)
+  }
+}
+
+extension CandidateSearchTests {
+  /// Candidates as curves give them: fewer rows cost fewer bytes and more damage.
+  private func curves(_ slots: Int, seed: UInt64) -> [[RowCandidate]] {
+    layers(slots, seed: seed).map { slot in
+      (1...20).map { step in
+        let density = Double(step) / 20
+        return RowCandidate(
+          policy: .oracle(.threshold(Float(step))), byteShare: 0.1 + 0.6 * density,
+          weight: slot[0].weight,
+          divergence: slot[0].divergence * (1 / density - 1), mass: density, density: density,
+          recall: 1, precision: 1)
+      }
+    }
+  }
+
+  @Test(arguments: 1...10)
+  func `a density is met from below by the choice of least damage`(seed: Int) {
+    let slots = curves(4, seed: UInt64(seed))
+    var last = Double.infinity
+    for density in [0.1, 0.3, 0.6, 0.9] {
+      let found = CandidateSearch.choose(slots, density: density)
+      let mean = CandidateSearch.meanDensity(found)
+      #expect(mean <= density && mean > density - 0.06)
+      #expect(damage(found) <= last)
+      last = damage(found)
+    }
+  }
+
+  @Test func `a density counts each row by its bytes`() {
+    let candidates = [(0.2, 1.0), (0.8, 3.0)].map { density, weight in
+      RowCandidate(
+        policy: .all, byteShare: 1, weight: weight, divergence: 0, mass: 1, density: density,
+        recall: 1, precision: 1)
+    }
+    #expect(abs(CandidateSearch.meanDensity(candidates) - 0.65) < 1e-12)
+    #expect(CandidateSearch.meanDensity([]) == 0)
+  }
+
+  @Test(arguments: [0.3, 0.6, 0.9])
+  func `a density is met although fewer rows would do no damage`(density: Double) {
+    var slots = curves(4, seed: 3)
+    for slot in slots.indices {
+      for index in slots[slot].indices { slots[slot][index].divergence = 0 }
+    }
+    let mean = CandidateSearch.meanDensity(CandidateSearch.choose(slots, density: density))
+    #expect(mean <= density && mean > density - 0.06)
+  }
+
+  @Test func `a density that nothing meets gives the fewest rows`() {
+    let found = CandidateSearch.choose(curves(3, seed: 2), density: 0.01)
+    #expect(found.map(\.density) == [0.05, 0.05, 0.05])
   }
 }
 

@@ -68,6 +68,15 @@ struct MassCurveTests {
     #expect(Self.curve.precision(above: .infinity) == 0)
   }
 
+  @Test(arguments: [0.0, 0.1, 0.35, 0.8, 1])
+  func `a threshold leaves the share of rows that was asked for, ties aside`(density: Double) {
+    let threshold = Self.curve.threshold(density: density)
+    let found = Self.curve.density(above: threshold)
+    let ties = Self.tokens.flatMap(\.scores).count { $0 == threshold.nextUp }
+    #expect(found >= density - 1e-9)
+    #expect(found <= density + Double(ties) / Double(Self.tokens.count * Self.neurons))
+  }
+
   @Test(arguments: [Float(-0.3), 0, 0.1, 0.2, 0.5, 0.9])
   func `density, recall and precision are direct counts`(threshold: Float) {
     var (chosen, active, both) = (0, 0, 0)

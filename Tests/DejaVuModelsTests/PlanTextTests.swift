@@ -27,6 +27,10 @@ struct PlanTextTests {
           LayerPlan(heads: .all, neurons: .all),
         ], measured: ["loss \"increase\"": 0.1 + 0.2, "share": 1e-300])
       plan.layers[1].measured = ["density": 1.0 / 3]
+      plan.layers[0].neuronCurve = DensityCurve([
+        .init(density: 0.1, threshold: 1.0 / 3), .init(density: 0.7, threshold: -2e-9),
+      ])
+      plan.layers[2].headCurve = DensityCurve([.init(density: 1, threshold: Float(index))])
       plans.append(plan)
     }
     #expect(try Self.reader.plans(in: PlanText.text(plans)) == plans)
@@ -48,6 +52,11 @@ struct PlanTextTests {
     return """
       {"p":{"window":\(window),"layers":[\(plain),\(plain),{"heads":\(heads),"neurons":\(neurons)}]}}
       """
+  }
+
+  /// The same with a curve of its neurons.
+  private static func curved(_ curve: String) -> String {
+    text(neurons: #"{"kind":"all"},"neuron_curve":\#(curve)"#)
   }
 
   private static func policy(_ members: String) -> String { text(neurons: "{\(members)}") }
@@ -112,6 +121,13 @@ struct PlanTextTests {
       "plan 'p' chooses heads from the stream behind their attention"
     ),
     (text(heads: #"{"kind":"fixed","rows":[4]}"#), "rows of plan 'p' do not ascend within 0..<4"),
+    (curved("[[0.5,1],[0.4,2]]"), "a curve of plan 'p' does not ascend"),
+    (curved("[[0.4,1],[0.5,2]]"), "a curve of plan 'p' does not ascend"),
+    (curved("[[0.4,1],[0.4,1]]"), "a curve of plan 'p' does not ascend"),
+    (curved("[[1.5,1]]"), "a curve of plan 'p' has a point that is no share and score"),
+    (curved("[[0.5,1e39]]"), "a curve of plan 'p' has a point that is no share and score"),
+    (curved("[[0.5]]"), "a curve of plan 'p' has a point that is no share and score"),
+    (curved("[0.5]"), "a curve of plan 'p' has a point that is no share and score"),
   ]
 
   @Test(arguments: hostile)

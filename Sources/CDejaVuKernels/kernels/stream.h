@@ -252,10 +252,13 @@ static size_t NAME(mlp_scattered)(const dejavu_mlp_job *job, size_t first, size_
   NAME(pending) pending = {.count = 0};
   for (size_t entry = first; entry < end; entry++) {
     const ELEM *idle = NAME(bundle_row)(job, entry, 0), *ahead = idle;
+    const ELEM *also = fresh ? fresh : idle;
     if (fetched <= entry) fetched = entry + 1;
-    if (fetched < end && fetched <= entry + AHEAD)
+    if (fetched < end && fetched <= entry + AHEAD) {
+      if (job->prefetches_down) also = NAME(bundle_row)(job, fetched, down);
       ahead = NAME(bundle_row)(job, fetched++, 0);
-    float a = NAME(neuron)(job, entry, ahead, fresh ? fresh : idle);
+    }
+    float a = NAME(neuron)(job, entry, ahead, also);
     fresh = NULL;
     if (NAME(is_skipped)(job, entry, a)) continue;
     fresh = NAME(bundle_row)(job, entry, down);
@@ -266,7 +269,10 @@ static size_t NAME(mlp_scattered)(const dejavu_mlp_job *job, size_t first, size_
     const ELEM *next[4];
     for (size_t j = 0; j < 4; j++) {
       int more = fetched < end && fetched <= entry + FARTHEST;
-      next[j] = more ? NAME(bundle_row)(job, fetched++, 0) : idle;
+      next[j] = more ? NAME(bundle_row)(job, fetched, 0) : idle;
+      if (job->prefetches_down && j < 3)
+        next[++j] = more ? NAME(bundle_row)(job, fetched, down) : idle;
+      fetched += (size_t)more;
     }
     NAME(axpy_four)(acc, pending.rows, pending.a, d, next);
     NAME(drop_four)(&pending);

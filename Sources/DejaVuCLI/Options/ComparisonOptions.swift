@@ -10,6 +10,13 @@ struct ComparisonOptions: ParsableArguments {
   var plan: String?
 
   @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "The same of the plan for this share of rows, between the stored ones.", valueName: "share"),
+    transform: Numbers.share)
+  var density: Double?
+
+  @Option(
     help: ArgumentHelp(
       """
       Compare these selectors at equal density, with a comma between them: \
@@ -51,7 +58,8 @@ struct ComparisonOptions: ParsableArguments {
   var eagerKeys = false
 
   func validate() throws {
-    if plan != nil && selectors != nil {
+    if plan != nil && density != nil { throw ValidationError("take either --plan or --density") }
+    if isPlan && selectors != nil {
       throw ValidationError("a plan has its own densities; take either --plan or --selectors")
     }
     if selectors == nil && (mlpDensity ?? headDensity) != nil {
@@ -67,7 +75,10 @@ struct ComparisonOptions: ParsableArguments {
   }
 
   /// Whether anything is to be compared.
-  var isAsked: Bool { plan != nil || selectors != nil }
+  var isAsked: Bool { isPlan || selectors != nil }
+
+  /// Whether that is a stored plan, or one between stored ones.
+  var isPlan: Bool { plan != nil || density != nil }
 
   @Sendable
   private static func selectors(_ text: String) throws -> [SelectorKind] {

@@ -22,7 +22,17 @@ struct MachineOptions: ParsableArguments {
       or off; or the name of a plan (default: off).
       """, valueName: "off|exact|auto|plan"),
     transform: SparsityMode.read)
-  var sparsity: SparsityMode = .off
+  var sparsity: SparsityMode?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      """
+      Instead of --sparsity: compute this share of rows, of heads and neurons together by bytes, \
+      between the densities of the plans that lie beside the model.
+      """, valueName: "share"),
+    transform: Numbers.share)
+  var density: Double?
 
   @Option(
     help: ArgumentHelp(
@@ -34,6 +44,25 @@ struct MachineOptions: ParsableArguments {
       "Type of cached keys and values (default: float32 for float32 weights, else float16).",
       valueName: "type"))
   var cacheType: DType?
+
+  func validate() throws {
+    if sparsity != nil && density != nil {
+      throw ValidationError("take either --sparsity or --density")
+    }
+  }
+
+  /// What decoding reads, of a model in `folder`.
+  func choice(of model: LanguageModel, in folder: String) throws -> SparsityChoice {
+    if let density {
+      return try SparsityChoice.density(density, model: model, folder: folder)
+    }
+    switch sparsity {
+    case nil, .off: return .dense
+    case .exact: return .exact
+    case .auto: return try CrossoverCache.auto(model, folder: folder, cpu: cpu)
+    case .plan(let name): return try SparsityChoice.plan(name, model: model, folder: folder)
+    }
+  }
 
   var cpu: CPUOptions {
     CPUOptions(
@@ -58,8 +87,8 @@ enum SparsityMode: Equatable {
     default:
       guard Double(text) == nil else {
         throw ValidationError(
-          "it is off, exact, auto or the name of a plan, not a number; 'dejavu calibrate' makes a "
-            + "plan for a share of rows or a greatest loss")
+          "it is off, exact, auto or the name of a plan, not a number; --density takes a share of "
+            + "rows, and 'dejavu calibrate' makes a plan for a share or a greatest loss")
       }
       return .plan(text)
     }

@@ -30,7 +30,9 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch, is EvaluationError, is TrainingError: self = .badInput
+    case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError:
+      self = .badInput
+    case let error as PlanError: self = Self.status(error)
     case let error as PredictorError: self = Self.status(error)
     case let error as SelectorError: self = Self.status(error)
     default: self = .bug
@@ -70,6 +72,13 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .nothingToChoose, .axisNotChosen, .noCalibration: .usage
     case .notTrained: .missing
     default: .unavailable
+    }
+  }
+
+  private static func status(_ error: PlanError) -> ExitStatus {
+    switch error {
+    case .noPlans, .unknown: .missing
+    default: .badInput
     }
   }
 

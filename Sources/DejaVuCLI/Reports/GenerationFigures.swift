@@ -1,5 +1,6 @@
 import DejaVu
 import DejaVuCPU
+import DejaVuCore
 import DejaVuModels
 
 /// What `generate` says about a text: one line for people, one object for programs.
@@ -29,10 +30,10 @@ struct GenerationFigures {
     if choice.mode == .sparse {
       parts.append(
         "plan '\(choice.sparsity?.plan.name ?? "")': "
+          + "\(Quantity.decimals(100 * density, 1)) % of rows, "
           + "\(Quantity.decimals(100 * report.tally.neuronDensity, 1)) % of neurons, "
           + "\(Quantity.decimals(100 * report.tally.headDensity, 1)) % of heads")
     }
-    if let reason = choice.reason { parts.append("\(choice.mode.rawValue): \(reason)") }
     parts.append(
       "first token after \(Quantity.decimals(Quantity.seconds(timeToFirstToken), 2)) s "
         + "(\(Quantity.decimals(Quantity.seconds(loadTime), 2)) s of it loading)")
@@ -40,6 +41,9 @@ struct GenerationFigures {
     if model.loaded.isSynthetic { parts.append("synthetic weights") }
     return parts.joined(separator: ", ")
   }
+
+  /// Share of rows computed, each counting by its bytes.
+  private var density: Double { report.tally.density(of: model.loaded.model) }
 
   var json: JSONValue {
     let speed = report.tokensPerSecond
@@ -60,6 +64,8 @@ struct GenerationFigures {
       "fingerprint": .text(model.loaded.fingerprint),
       "synthetic": .bool(model.loaded.isSynthetic),
       "plan": choice.sparsity.map { .text($0.plan.name) } ?? .null,
+      "reason": choice.reason.map { .text($0) } ?? .null,
+      "density": .real(density),
       "mlp_density": .real(report.tally.neuronDensity),
       "head_density": .real(report.tally.headDensity),
       "byte_share": .real(report.weightShare),

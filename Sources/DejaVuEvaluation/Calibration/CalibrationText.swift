@@ -7,6 +7,12 @@ package struct CalibrationText: Sendable {
   /// Tokens of the whole text.
   package let tokens: Int
 
+  /// Windows that are cut already, each with its first token.
+  package init(windows: [[TokenID]]) {
+    self.windows = windows
+    tokens = windows.reduce(0) { $0 + $1.count }
+  }
+
   /// - Parameters:
   ///   - bytes: text with documents separated by lines of `<|endoftext|>`.
   ///   - model: whose tokenizer cuts the text.

@@ -8,230 +8,214 @@ package enum CalibrationStep: Sendable {
   /// The dense run is measured.
   case dense(loss: Double, windows: Int)
   /// A layer's choosers are measured.
-  case layer(Int, of: Int, bits: Int)
+  case layer(Int, of: Int)
   /// A whole plan is measured.
-  case plan(round: Int, mlpByteShare: Double, lossIncrease: Double, divergence: Double)
+  case plan(round: Int, density: Double, lossIncrease: Double, divergence: Double)
+  /// Windows of the plan are decoded.
+  case decoding(window: Int, of: Int)
 }
 
-/// Finds a plan for a target loss: thresholds per layer, from measured damage per saved byte.
+/// What a calibration found.
+package struct Calibration: Sendable {
+  package let sparsity: Sparsity
+  /// On all windows, through the prompt path.
+  package let damage: Damage
+  /// On the first of them, through decode.
+  package let confirmation: Confirmation
+  package let choosers: [ChooserFigures]
+}
+
+/// Finds a plan for a target, from measured damage per saved byte.
 ///
-/// 1. Curves: on calibration text, each chooser's scores against the true contributions.
-/// 2. Damage: for each layer alone, the divergence that a few covered masses cost.
-/// 3. Choice: per layer the candidate that saves most bytes for its damage, at the price that
-///    spends the target; the price is corrected by measuring whole plans on the same tokens.
+/// 1. Layer by layer, those before being sparse already: every competitor's scores against the
+///    true contributions, and for the competitors that read fewest bytes at some covered mass the
+///    divergence that a few masses cost.
+/// 2. Choice: for each layer and axis the candidate that saves most bytes for its damage, at the
+///    price that meets the target; the price is corrected by measuring whole plans.
+/// 3. The plan is confirmed by decoding, with deferred keys and the kernels of generated text.
 package final class Calibrator {
   package struct Options: Sendable {
-    /// Relative increase of perplexity that the plan may cost.
-    package var perplexityIncrease = 0.01
+    package var target = CalibrationTarget.perplexityIncrease(0.01)
+    package var rule = RuleKind.threshold
     /// Bits of the shadows that compete.
-    package var bits = [4]
+    package var bits = [2, 4]
+    /// Where shadows may look.
+    package var placements: [Placement] = [.afterAttention, .blockAhead, .layerAhead]
     /// Windows and tokens of a window that whole plans are measured on.
     package var windows = 16
     package var length = 512
-    /// Windows that single layers are measured on.
+    /// Windows that single layers are measured on, and that the plan is decoded on.
     package var layerWindows = 2
+    package var decodedWindows = 4
     package var name = "1%"
 
     package init() {}
   }
 
-  private let model: LanguageModel
   private let engine: Engine
   private let backend: CPUBackend
+  private let predictors: [PredictorSite: ChooserWeights]
   private let options: Options
   private let report: (CalibrationStep) -> Void
-  private var shadows: [ChooserSite: ChooserWeights] = [:]
 
-  package init?(model: LanguageModel, options: Options, report: @escaping (CalibrationStep) -> Void)
-  {
+  /// - Parameters:
+  ///   - model: on the CPU; nil comes back for any other backend.
+  ///   - predictors: trained ones that compete beside shadows.
+  ///   - options: what the plan is to achieve.
+  ///   - report: called whenever something was measured.
+  package init?(
+    model: LanguageModel, predictors: [PredictorSite: ChooserWeights] = [:], options: Options,
+    report: @escaping (CalibrationStep) -> Void = { _ in }
+  ) {
     guard let backend = model.engine.cpu else { return nil }
-    self.model = model
     engine = model.engine
     self.backend = backend
+    self.predictors = predictors
     self.options = options
     self.report = report
   }
 
   private var layers: Int { engine.model.architecture.layers }
 
-  /// The plan, and its damage on the calibration text.
-  package func run(text: CalibrationText) throws(BackendError) -> (Sparsity, Damage) {
-    let maker = ShadowMaker(backend: backend)
-    for bits in options.bits {
-      for layer in 0..<layers {
-        shadows[Self.site(layer, bits)] = maker.shadow(layer: layer, bits: bits)
-      }
-    }
+  /// The plan, with its damage on the calibration text.
+  ///
+  /// - Throws: ``CalibrationError`` where the target cannot be met, ``BackendError``.
+  package func run(text: CalibrationText) throws -> Calibration {
+    let field = try competitors()
+    var choosers: [ChooserSite: ChooserWeights] = [:]
+    for competitor in field.joined() { choosers[competitor.site] = competitor.weights }
     let probe = try SparseProbe(
       engine: engine, windows: text.windows, divergenceWindows: options.layerWindows)
     report(.dense(loss: probe.denseLoss, windows: text.windows.count))
-    var candidates: [[NeuronCandidate]] = Array(repeating: [], count: layers)
-    for bits in options.bits {
-      let curves = try curves(bits: bits, text: text)
-      for layer in 0..<layers {
-        candidates[layer] += try self.candidates(layer, bits, curves[layer], probe)
+    let measurer = LayerMeasurer(
+      engine: engine, backend: backend, text: text, probe: probe, rule: options.rule,
+      arithmetic: backend.makeArithmetic(), choosers: choosers, misses: misses,
+      relevant: relevant)
+    var slots: [MeasuredSlot] = []
+    var prefix = everyRow
+    let setting = PlanSearch.Setting(options.target)
+    for layer in 0..<layers {
+      let measured = try measurer.measure(layer, field[layer], after: prefix)
+      slots += measured
+      let chosen = PlanSearch.choose(
+        measured, options.target, setting, share: 1 / Double(layers))
+      for (slot, candidate) in zip(measured, chosen) {
+        prefix.layers[layer].choose(candidate.policy, on: slot.axis)
       }
+      report(.layer(layer, of: layers))
     }
-    for layer in 0..<layers { candidates[layer].append(exactCandidate(layer)) }
-    return try search(candidates, probe)
+    let search = PlanSearch(
+      engine: engine, slots: slots, target: options.target, base: everyRow, choosers: choosers,
+      probe: probe, report: report)
+    return try confirmed(search, text)
   }
 
-  private static func site(_ layer: Int, _ bits: Int) -> ChooserSite {
-    ChooserSite(layer: layer, axis: .neurons, kind: .shadow(bits: bits))
-  }
-
-  // Curves ----------------------------------------------------------------------------------------
-
-  /// Scores and contributions of every layer while the model runs dense.
-  private func curves(bits: Int, text: CalibrationText) throws(BackendError) -> [MassCurve] {
-    let architecture = engine.model.architecture
-    var curves = Array(repeating: MassCurve(neurons: architecture.neurons), count: layers)
-    let open = SparsityPlan.uniform(
-      "open", layers: layers, neurons: .shadow(bits: bits, .afterAttention, .threshold(-.infinity)))
-    var contributions = [Float](repeating: 0, count: architecture.neurons)
-    var tokens = 0
-    let observer = ActivationObserver { [backend] layer, values, stride in
-      let norms = backend.downNorms(layer: layer)
-      for t in Swift.stride(from: 1, to: tokens, by: 4) {
-        for i in contributions.indices {
-          contributions[i] = abs(values[t * stride + i]) * norms[i]
-        }
-        contributions.withUnsafeBufferPointer { values in
-          curves[layer].add(
-            scores: backend.lastScores(token: t, rows: values.count), contributions: values,
-            samplesAll: true)
-        }
-      }
-    }
-    backend.observer = observer
-    defer { backend.observer = nil }
-    let sparsity = Sparsity(plan: open, choosers: shadows)
-    for window in text.windows.prefix(8) {
-      // One batch, so that the observer's tokens are all there are.
-      tokens = min(256, window.count, backend.batchCapacity)
-      let session = try engine.makeSession(capacity: tokens, mode: .sparse, sparsity: sparsity)
-      try session.run(window.prefix(tokens), wanted: .none) { _, _ in }
-    }
-    for layer in 0..<layers { curves[layer].sort() }
-    return curves
-  }
-
-  // Candidates ------------------------------------------------------------------------------------
-
-  private func candidates(
-    _ layer: Int, _ bits: Int, _ curve: MassCurve, _ probe: SparseProbe
-  ) throws(BackendError) -> [NeuronCandidate] {
-    let masses = [0.998, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.93, 0.91, 0.88, 0.85, 0.8]
-    let measured = [0.985, 0.9]
-    var points: [(miss: Double, divergence: Double)] = []
-    for mass in measured {
-      let plan = plan(layer: layer, policy(bits, curve.threshold(covering: mass)))
-      let damage = try probe.damage(of: plan, windowCount: options.layerWindows)
-      points.append((1 - mass, max(damage.divergence, 1e-7)))
-    }
-    report(.layer(layer, of: layers, bits: bits))
-    return masses.map { mass in
-      let threshold = curve.threshold(covering: mass)
-      return NeuronCandidate(
-        policy: policy(bits, threshold), byteShare: byteShare(layer, bits, curve, threshold),
-        divergence: Self.interpolate(points, at: 1 - mass), mass: mass,
-        density: curve.density(above: threshold), recall: curve.recall(above: threshold),
-        precision: curve.precision(above: threshold))
-    }
-  }
-
-  private func exactCandidate(_ layer: Int) -> NeuronCandidate {
-    NeuronCandidate(
-      policy: .nonzero, byteShare: 0.6, divergence: 0, mass: 1, density: 1, recall: 1, precision: 0)
-  }
-
-  private func policy(_ bits: Int, _ threshold: Float) -> RowPolicy {
-    .shadow(bits: bits, .afterAttention, .threshold(threshold))
-  }
-
-  /// Chooser, chosen up rows and active down rows over all of the layer's MLP bytes.
-  private func byteShare(
-    _ layer: Int, _ bits: Int, _ curve: MassCurve, _ threshold: Float
-  ) -> Double {
-    let bundle = engine.model.layers[layer].bundle
-    let whole = Double(bundle.matrix.rows * bundle.matrix.rowBytes)
-    let chooser = Double(shadows[Self.site(layer, bits)]?.byteCount ?? 0) / whole
-    let kinds = Double(bundle.rowsPerNeuron)
-    return chooser + curve.density(above: threshold) * (kinds - 1) / kinds
-      + curve.activeDensity(above: threshold) / kinds
-  }
-
-  /// Log-log interpolation of measured divergences.
-  static func interpolate(
-    _ points: [(miss: Double, divergence: Double)], at miss: Double
-  ) -> Double {
-    let upper = points.firstIndex { $0.miss >= miss } ?? points.count - 1
-    let index = min(max(upper, 1), points.count - 1)
-    let (a, b) = (points[index - 1], points[index])
-    let slope = logarithm(b.divergence / a.divergence) / logarithm(b.miss / a.miss)
-    return a.divergence * power(miss / a.miss, max(slope, 0.2))
-  }
-
-  // Search ------------------------------------------------------------------------------------------
-
-  /// All heads, and in every layer the down rows that are not zero.
-  private var emptyPlan: SparsityPlan {
+  /// All heads, and in every layer the neurons that are not zero.
+  private var everyRow: SparsityPlan {
     var plan = SparsityPlan.uniform(options.name, layers: layers)
     plan.weightFormat = engine.model.dtype.rawValue
     return plan
   }
 
-  /// The empty plan but for one layer.
-  private func plan(layer: Int, _ policy: RowPolicy) -> Sparsity {
-    var plan = emptyPlan
-    plan.layers[layer].neurons = policy
-    return Sparsity(plan: plan, choosers: shadows)
+  /// Misses at which the cheapest chooser is looked for, by which plans end.
+  private var relevant: ClosedRange<Double> { 0.005...(options.target.isDensity ? 0.6 : 0.06) }
+
+  /// Shares of the mass to miss that damage is measured at; rows given, they may be many.
+  private var misses: [RowAxis: [Double]] {
+    options.target.isDensity
+      ? [.neurons: [0.015, 0.1, 0.4], .heads: [0.01, 0.06, 0.3]]
+      : [.neurons: [0.015, 0.1], .heads: [0.01, 0.06]]
   }
 
-  private func search(
-    _ candidates: [[NeuronCandidate]], _ probe: SparseProbe
-  ) throws(BackendError) -> (Sparsity, Damage) {
-    let target = logarithm(1 + options.perplexityIncrease)
-    var budget = target
-    var best: (Sparsity, Damage)?
-    for round in 0..<5 {
-      let chosen = CandidateSearch.choose(candidates, budget: budget)
-      let share = chosen.reduce(0) { $0 + $1.byteShare } / Double(layers)
-      var plan = emptyPlan
-      for (layer, candidate) in chosen.enumerated() {
-        plan.layers[layer].neurons = candidate.policy
-        plan.layers[layer].measured = candidate.measured
+  // Competitors -----------------------------------------------------------------------------------
+
+  /// Layer by layer, all choosers that the target lets compete.
+  private func competitors() throws(CalibrationError) -> [[Competitor]] {
+    let hasHeads = predictors.keys.contains { $0.axis == .heads }
+    if case .densities(_, heads: _?) = options.target, !hasHeads { throw .noHeadPredictors }
+    let maker = ShadowMaker(backend: backend)
+    return (0..<layers).map { layer in
+      var field = predictors.filter { $0.key.layer == layer }.map { site, weights in
+        Competitor(
+          site: ChooserSite(layer: layer, axis: site.axis, kind: .lowRank(site.placement)),
+          placement: site.placement, weights: weights)
       }
-      let damage = try probe.damage(of: Sparsity(plan: plan, choosers: shadows))
-      plan.measured = [
-        "perplexity_increase": damage.perplexityIncrease, "divergence": damage.divergence,
-        "mlp_byte_share": share, "tokens": Double(damage.tokens),
-      ]
-      let sparsity = Sparsity(plan: plan, choosers: shadows)
-      report(
-        .plan(
-          round: round, mlpByteShare: share, lossIncrease: damage.lossIncrease,
-          divergence: damage.divergence))
-      if damage.lossIncrease <= target * 0.95 { best = (sparsity, damage) }
-      budget *= min(max(0.93 * target / max(damage.lossIncrease, 1e-6), 0.5), 2)
+      if options.target.choosesNeurons {
+        for bits in options.bits {
+          let weights = maker.shadow(layer: layer, bits: bits)
+          for placement in options.placements
+          where RowAxis.neurons.placement(placement, at: layer) == placement {
+            field.append(
+              Competitor(
+                site: ChooserSite(layer: layer, axis: .neurons, kind: .shadow(bits: bits)),
+                placement: placement, weights: weights))
+          }
+        }
+      }
+      return field.filter {
+        $0.site.axis == .heads ? options.target.choosesHeads : options.target.choosesNeurons
+      }
     }
-    if let best { return best }
-    let fallback = Sparsity(plan: emptyPlan, choosers: shadows)
-    return (fallback, try probe.damage(of: fallback))
+  }
+
+  // Confirmation ----------------------------------------------------------------------------------
+
+  /// The plan that decoding confirms; a greatest loss that it exceeds there is spent more sparingly.
+  private func confirmed(_ search: PlanSearch, _ text: CalibrationText) throws -> Calibration {
+    let windows = Array(text.windows.prefix(options.decodedWindows))
+    func confirm(_ sparsity: Sparsity) throws -> Confirmation {
+      try Confirmation(sparsity, engine: engine, windows: windows) { [report] in
+        report(.decoding(window: $0, of: windows.count))
+      }
+    }
+    var cap = 1.0
+    for _ in 0..<3 {
+      guard cap > 0, let found = try search.run(cap: cap) else { break }
+      let confirmation = try confirm(found.sparsity)
+      guard case .perplexityIncrease(let increase) = options.target else {
+        return finished(found.sparsity, found.damage, confirmation, search.slots)
+      }
+      // What all windows cost, corrected by what decoding the first of them changes.
+      let (allowed, change) = (logarithm(1 + increase), confirmation.change(from: found.damage))
+      if found.damage.lossIncrease + change <= allowed {
+        return finished(found.sparsity, found.damage, confirmation, search.slots)
+      }
+      cap = min(1 - 1.1 * change / allowed, 0.9 * cap)
+    }
+    // Nothing sparse is within the loss: the rows that are not zero, at none.
+    let exact = Sparsity(plan: everyRow, choosers: [:])
+    return finished(
+      exact, try search.probe.damage(of: exact), try confirm(exact), search.slots)
+  }
+
+  private func finished(
+    _ sparsity: Sparsity, _ damage: Damage, _ confirmation: Confirmation, _ slots: [MeasuredSlot]
+  ) -> Calibration {
+    var plan = sparsity.plan
+    plan.measured = [
+      "density": damage.tally.density(of: engine.model),
+      "mlp_density": damage.tally.neuronDensity, "head_density": damage.tally.headDensity,
+      "perplexity_increase": damage.perplexityIncrease, "divergence": damage.divergence,
+      "tokens": Double(damage.tokens),
+      "decode_perplexity_increase": exponential(confirmation.lossIncrease) - 1,
+      "decode_standard_error": confirmation.standardError,
+      "decode_tokens": Double(confirmation.tokens),
+      "mlp_byte_share": confirmation.mlpByteShare, "byte_share": confirmation.byteShare,
+    ]
+    return Calibration(
+      sparsity: Sparsity(plan: plan, choosers: sparsity.choosers), damage: damage,
+      confirmation: confirmation,
+      choosers: slots.flatMap { slot in
+        let costs = LayerCosts(engine.model, layer: slot.layer, window: plan.window)
+        return slot.figures(costs, rule: options.rule)
+      })
   }
 }
 
-/// Hands a prompt's activations on, layer by layer.
-private final class ActivationObserver: StepObserver {
-  private let body: (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void
-
-  init(_ body: @escaping (_ layer: Int, _ values: UnsafePointer<Float>, _ stride: Int) -> Void) {
-    self.body = body
-  }
-
-  func observe(
-    _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
-  ) {
-    if site == .activations { body(layer, values, stride) }
+extension Confirmation {
+  /// Mean change of the loss from the prompt path to decode, on the windows that both read.
+  func change(from damage: Damage) -> Double {
+    let pairs = zip(windowIncreases, damage.windowIncreases)
+    return pairs.reduce(0) { $0 + $1.0 - $1.1 } / Double(max(windowIncreases.count, 1))
   }
 }

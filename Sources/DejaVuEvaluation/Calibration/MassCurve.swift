@@ -5,6 +5,8 @@
 package struct MassCurve: Sendable {
   /// Score and share of its token's mass of each active neuron.
   private var active: [(score: Float, share: Float)] = []
+  /// Mass of the active neurons up to and with each, once they are in order.
+  private var covered: [Double] = []
   /// Scores of all neurons of sampled tokens.
   private var all: [Float] = []
   private var activeTokens = 0
@@ -41,42 +43,43 @@ package struct MassCurve: Sendable {
   package mutating func sort() {
     active.sort { $0.score > $1.score }
     all.sort(by: >)
+    var sum = 0.0
+    covered = active.map { entry in
+      sum += Double(entry.share)
+      return sum
+    }
   }
 
   /// The threshold above which the given share of all mass lies.
   package func threshold(covering mass: Double) -> Float {
-    var sum = 0.0
     let target = mass * Double(activeTokens)
-    for entry in active {
-      sum += Double(entry.share)
-      if sum >= target { return entry.score.nextDown }
-    }
-    return active.last.map { $0.score.nextDown } ?? 0
+    let index = Self.first(covered.count) { covered[$0] >= target }
+    return (index < active.count ? active[index] : active.last)?.score.nextDown ?? 0
+  }
+
+  /// The threshold above which the given share of all rows lies.
+  package func threshold(density: Double) -> Float {
+    guard let highest = all.first else { return 0 }
+    let count = min(Int((density * Double(all.count)).rounded()), all.count)
+    return count > 0 ? all[count - 1].nextDown : highest
   }
 
   /// Share of all rows whose scores lie above a threshold.
   package func density(above threshold: Float) -> Double {
-    Double(Self.count(all, above: threshold)) / Double(max(all.count, 1))
+    let above = Self.first(all.count) { all[$0] <= threshold }
+    return Double(above) / Double(max(all.count, 1))
   }
 
   /// Share of all rows that are active and whose scores lie above a threshold.
   package func activeDensity(above threshold: Float) -> Double {
-    var (low, high) = (0, active.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if active[middle].score > threshold { low = middle + 1 } else { high = middle }
-    }
-    return Double(low) / Double(max(activeTokens * neurons, 1))
+    let above = Self.first(active.count) { active[$0].score <= threshold }
+    return Double(above) / Double(max(activeTokens * neurons, 1))
   }
 
   /// Mass that scores above a threshold cover.
   package func mass(above threshold: Float) -> Double {
-    var sum = 0.0
-    for entry in active {
-      guard entry.score > threshold else { break }
-      sum += Double(entry.share)
-    }
-    return sum / Double(max(activeTokens, 1))
+    let above = Self.first(active.count) { active[$0].score <= threshold }
+    return above > 0 ? covered[above - 1] / Double(max(activeTokens, 1)) : 0
   }
 
   /// Share of active rows among those above the threshold.
@@ -91,11 +94,12 @@ package struct MassCurve: Sendable {
     return everything > 0 ? activeDensity(above: threshold) / everything : 0
   }
 
-  private static func count(_ sorted: [Float], above threshold: Float) -> Int {
-    var (low, high) = (0, sorted.count)
+  /// The first of `count` indices, ascending, from which on `isPast` holds; `count` if none does.
+  private static func first(_ count: Int, where isPast: (Int) -> Bool) -> Int {
+    var (low, high) = (0, count)
     while low < high {
       let middle = (low + high) / 2
-      if sorted[middle] > threshold { low = middle + 1 } else { high = middle }
+      if isPast(middle) { high = middle } else { low = middle + 1 }
     }
     return low
   }

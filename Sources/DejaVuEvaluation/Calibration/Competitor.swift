@@ -1,0 +1,38 @@
+import DejaVuCore
+import DejaVuModels
+
+/// A chooser that competes for the rows of one axis of one layer.
+struct Competitor {
+  let site: ChooserSite
+  let placement: Placement
+  let weights: ChooserWeights
+
+  /// The stream that it reads.
+  var source: StreamSource {
+    let placed = site.axis.placement(placement, at: site.layer)
+    return StreamSource(PredictorSite(axis: site.axis, layer: site.layer, placement: placed))
+  }
+
+  func policy(_ rule: ChoiceRule) -> RowPolicy {
+    switch site.kind {
+    case .shadow(let bits): .shadow(bits: bits, placement, rule)
+    case .lowRank: .lowRank(placement, rule)
+    }
+  }
+
+  /// How reports call it.
+  var word: String {
+    switch site.kind {
+    case .shadow(let bits): "shadow, \(bits) bits, \(placement.rawValue)"
+    case .lowRank: "low rank \(weights.first.rows), \(placement.rawValue)"
+    }
+  }
+}
+
+/// How scores become sets in a plan.
+package enum RuleKind: String, CaseIterable, Hashable, Sendable {
+  /// Rows whose score is above the layer's threshold: as many as the token needs.
+  case threshold
+  /// The rows of the highest scores, the same number for every token.
+  case count
+}
