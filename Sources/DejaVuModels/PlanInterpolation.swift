@@ -60,7 +60,7 @@ package struct PlanInterpolation {
     plan.measured = ["density": density]
     for layer in plan.layers.indices {
       var made = plan.layers[layer]
-      made.measured = [:]
+      made.measured = made.measured.filter { $0.key == "precision" }
       for axis in RowAxis.allCases {
         let (policy, density) = between(
           AxisChoice(a.layers[layer], axis, architecture),

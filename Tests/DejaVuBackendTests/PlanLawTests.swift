@@ -50,7 +50,7 @@ struct PlanLawTests {
     let story = PlanStory(tiny)
     var plan = story.plan(neurons: .shadow(bits: 4, .afterAttention, .highest(100)))
     let expected = try story.logits(.sparse, plan)
-    for layer in plan.layers.indices { plan.layers[layer].measured = ["prefetches_down": 1] }
+    for layer in plan.layers.indices { plan.layers[layer].measured = ["precision": 1] }
     try expectSameBits(try story.logits(.sparse, plan), expected, "fetched early")
   }
 
