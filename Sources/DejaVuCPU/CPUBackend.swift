@@ -104,6 +104,7 @@ package final class CPUBackend: Backend {
   /// Dense arithmetic on this backend's threads, for use between its steps or inside an observer.
   ///
   /// - Parameter roundsToBFloat16: whether products may round their operands.
+  /// - Returns: arithmetic that lives as long as the backend.
   package func makeArithmetic(roundsToBFloat16: Bool = false) -> DenseArithmetic {
     DenseArithmetic(team: team, kernels: kernels, roundsToBFloat16: roundsToBFloat16)
   }
