@@ -36,6 +36,15 @@ public struct SparsityPlan: Hashable, Sendable {
 
   /// Whether some layer may skip heads, so that inputs must be kept.
   public var skipsHeads: Bool { layers.contains { $0.heads.choosesRows } }
+
+  /// Whether some layer asks a trained predictor.
+  package var asksPredictors: Bool {
+    layers.contains { layer in
+      [layer.heads, layer.neurons].contains { policy in
+        if case .lowRank = policy { true } else { false }
+      }
+    }
+  }
 }
 
 /// Who chooses the rows of one layer.

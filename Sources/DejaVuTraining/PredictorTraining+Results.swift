@@ -49,10 +49,26 @@ extension PredictorTraining {
 
   /// Writes the trained predictors, and forgets the state.
   ///
+  /// Plans that lie in the file stay, but for those that ask the predictors that are replaced: their
+  /// thresholds mean nothing to the new ones.
+  ///
   /// - Throws: ``PredictorError``.
   package func write(to path: String) throws(PredictorError) {
-    try PredictorFile.write(predictors, to: path, fingerprint: fingerprint)
+    let plans = storedPlans(path).filter { !$0.asksPredictors }
+    try PredictorFile.write(
+      predictors, to: path, fingerprint: fingerprint, plans: PlanText.text(plans))
     if let statePath { FileSystem.remove(statePath) }
+  }
+
+  /// None where there is no file of this model: it is replaced whole.
+  private func storedPlans(_ path: String) -> [SparsityPlan] {
+    let architecture = backend.architecture
+    guard
+      let file = try? PredictorFile.open(
+        path: path, fingerprint: fingerprint, architecture: architecture),
+      let plans = try? PlanReader(architecture: architecture, path: path).plans(in: file.plans)
+    else { return [] }
+    return plans
   }
 }
 

@@ -28,6 +28,29 @@ struct TrainingTests {
     #expect(try file(TinyTraining.training(options: other)) != first)
   }
 
+  @Test func `plans stay with the model, but for those that ask the predictors of before`() throws {
+    let path = TinyTraining.path("predictors")
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let training = try TinyTraining.training()
+    _ = try #require(try training.run())
+    try training.write(to: path)
+    let architecture = try TinyTraining.engine(.opt).model.architecture
+    let fingerprint = String(repeating: "a", count: 64)
+    let layers = architecture.layers
+    let plans = [
+      SparsityPlan.uniform(
+        "shadow", layers: layers, neurons: .shadow(bits: 4, .afterAttention, .threshold(0.1))),
+      .uniform("trained", layers: layers, neurons: .lowRank(.afterAttention, .threshold(0.1))),
+    ]
+    func open() throws -> PredictorFile {
+      try PredictorFile.open(path: path, fingerprint: fingerprint, architecture: architecture)
+    }
+    _ = try open().replacingPlans(PlanText.text(plans), architecture: architecture)
+    try training.write(to: path)
+    let kept = try PlanReader(architecture: architecture, path: path).plans(in: try open().plans)
+    #expect(kept.map(\.name) == ["shadow"])
+  }
+
   @Test(arguments: [30, 66, 82, 101])
   func `an interrupted training ends as one that ran through`(window: Int) throws {
     let whole = try file(TinyTraining.training())
