@@ -48,10 +48,18 @@ typedef struct {
 static void rows_chunk(void *context, size_t chunk, size_t thread) {
   (void)thread;
   rows_context *c = context;
+  enum { PIECE = 512 };
   range rows = range_of(chunk, c->count);
   for (size_t i = rows.first; i < rows.end; i++) {
-    ask_ahead(c->from, c->from_stride, c->list, rows, i, c->bytes);
-    memcpy(c->to + i * c->to_stride, row_at(c->from, c->from_stride, c->list, i), c->bytes);
+    const char *from = row_at(c->from, c->from_stride, c->list, i);
+    size_t later = i + AHEAD < rows.end ? i + AHEAD : i;
+    const char *ahead = row_at(c->from, c->from_stride, c->list, later);
+    // A line is asked for with each line copied: bursts would wait for each other.
+    for (size_t at = 0; at < c->bytes; at += PIECE) {
+      size_t bytes = c->bytes - at < PIECE ? c->bytes - at : PIECE;
+      if (later > i) ask_for(ahead + at, bytes);
+      memcpy(c->to + i * c->to_stride + at, from + at, bytes);
+    }
   }
 }
 

@@ -45,6 +45,8 @@ struct GatherMemory {
         values[i] = weight(row / (2 * f) * 2 + row % 2, row % (2 * f) / 2, lane)
       }
     }
+    // Touched before anything is measured.
+    copy.initializeMemory(as: UInt8.self, repeating: 0, count: 2 * matrixBytes)
     copier.fill(base + 2 * layers * matrixBytes, dtype: dtype, count: count) { first, values in
       for i in values.indices {
         let (row, lane) = (first + i).quotientAndRemainder(dividingBy: d)
