@@ -25,7 +25,7 @@ final class SyntheticChooser {
   ) {
     self.keep = keep
     self.overlap = overlap
-    var random = RandomBits(state: options.seed &* 1_000_003 &+ stream &* 7_368_787)
+    var random = SplitMix64(state: options.seed &* 1_000_003 &+ stream &* 7_368_787)
     let columns = (hidden + 63) / 64 * 64
     let firstBytes = options.rank * GroupwiseMatrix.rowBytes(columns: columns, bits: options.bits)
     let secondBytes = rows * GroupwiseMatrix.rowBytes(columns: options.rank, bits: options.bits)
@@ -52,7 +52,7 @@ final class SyntheticChooser {
   /// variance 1.
   private static func fill(
     _ base: UnsafeMutableRawPointer, as matrix: GroupwiseMatrix, inputs: Int,
-    _ random: inout RandomBits
+    _ random: inout SplitMix64
   ) {
     let levels = Float(1 << matrix.bits)
     let spread = ((levels * levels - 1) / 12).squareRoot()
@@ -143,20 +143,9 @@ final class SyntheticChooser {
   }
 }
 
-/// SplitMix64: bits one after the other.
-private struct RandomBits {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return z ^ z >> 31
-  }
-
+extension SplitMix64 {
   /// The sum of eight bytes' draws, shifted and scaled: nearly normal, variance 1.
-  mutating func normal() -> Float {
+  fileprivate mutating func normal() -> Float {
     var (bits, sum) = (next(), Float(0))
     for _ in 0..<8 {
       sum += Float(bits & 255)

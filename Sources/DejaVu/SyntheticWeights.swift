@@ -110,10 +110,7 @@ package struct SyntheticRecipe: Sendable {
 
   /// SplitMix64's mixing of seed and counter: four draws.
   private func mixed(_ counter: Int) -> UInt64 {
-    var z = seed &+ UInt64(truncatingIfNeeded: counter) &* 0x9E37_79B9_7F4A_7C15
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return z ^ z >> 31
+    SplitMix64.mixed(seed &+ UInt64(truncatingIfNeeded: counter) &* SplitMix64.increment)
   }
 }
 

@@ -38,19 +38,14 @@ struct Calibrate: ParsableCommand {
   @Option(help: ArgumentHelp("File to store the plan in.", valueName: "path"))
   var out: String?
 
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp(
-      "Threads that compute (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @OptionGroup(title: "Output") var output: OutputOptions
 
   func run() throws {
     let folder = try model.folder()
     let bytes = try InputFile.read(text)
-    let threads = threads ?? LanguageModel.defaultThreads
+    let threads = threads.count
     let model = try LanguageModel(path: folder, backend: .cpu(CPUOptions(threads: threads)))
     let path = out ?? folder + "/" + PredictorFile.fileName
     let predictors = try SparsityStore.predictors(in: path, of: model.loaded)

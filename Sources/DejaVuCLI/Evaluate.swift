@@ -63,8 +63,7 @@ struct Evaluate: ParsableCommand {
 
   @OptionGroup(title: "Comparing ways to choose rows") var comparison: ComparisonOptions
 
-  @Option(name: [.short, .long], help: "Threads that compute (default: one per core).")
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
   @Option(
     help: ArgumentHelp(
       "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
@@ -74,9 +73,6 @@ struct Evaluate: ParsableCommand {
   func validate() throws {
     for (name, value) in [("context", context), ("stride", stride), ("windows", windows)] {
       if let value, value < 1 { throw ValidationError("--\(name) is \(value), not at least 1.") }
-    }
-    if let threads, !(1...1024).contains(threads) {
-      throw ValidationError("--threads is \(threads), not 1 to 1024.")
     }
     guard comparison.isAsked || streams != nil else { return }
     if comparison.isAsked && streams != nil {
@@ -95,7 +91,7 @@ struct Evaluate: ParsableCommand {
     let text = EvaluationText(try InputFile.read(perplexity))
     let calibration = try comparison.calibration.map { EvaluationText(try InputFile.read($0)) }
     let folder = try model.folder()
-    let threads = threads ?? LanguageModel.defaultThreads
+    let threads = threads.count
     let options = CPUOptions(threads: threads, instructionSet: isa ?? .best)
     let loaded = try LanguageModel(path: folder, backend: .cpu(options))
     if comparison.isAsked || streams != nil {

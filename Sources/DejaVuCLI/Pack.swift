@@ -20,11 +20,7 @@ struct Pack: ParsableCommand {
   @Argument(help: "The folder to make.", completion: .directory)
   var out: String
 
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp("Threads (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @OptionGroup(title: "Output")
   var output: OutputOptions
@@ -48,7 +44,8 @@ struct Pack: ParsableCommand {
       command: "pack", folder: folder.path, byteCount: layout.byteCount, fileCount: 1,
       tensorCount: layout.entries.count, fingerprint: metadata["dejavu.fingerprint"] ?? "",
       isSynthetic: loaded.isSynthetic, time: ContinuousClock.now - start)
-    let warning = "there is no tokenizer in '\(source)': the model can be measured, not generate"
+    let warning =
+      "there is no tokenizer in '\(source)': the model can be measured but cannot generate"
     try figures.print(output, warnings: loaded.warnings + (hasTokenizer ? [] : [warning]))
   }
 
@@ -68,7 +65,7 @@ struct Pack: ParsableCommand {
   private func load(_ source: String) throws -> LoadedModel {
     let bar = ProgressBar("packing", isShown: !output.quiet)
     defer { bar.finish() }
-    let team = try ThreadTeam(threads: threads ?? LanguageModel.defaultThreads)
+    let team = try ThreadTeam(threads: threads.count)
     let loaded = try ModelFolder.load(source, team: team) { bar.update($0) }
     try Interrupt.check()
     return loaded

@@ -32,11 +32,7 @@ struct Synthesize: ParsableCommand {
     transform: Numbers.bytes(1000...1 << 50))
   var shardSize = 5_000_000_000
 
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp("Threads (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @OptionGroup(title: "Output")
   var output: OutputOptions
@@ -49,7 +45,7 @@ struct Synthesize: ParsableCommand {
     try checkpoint.checkRoom(for: out)
     let folder = try NewFolder(path: out)
     let bar = ProgressBar("writing", isShown: !output.quiet)
-    let team = try ThreadTeam(threads: threads ?? LanguageModel.defaultThreads)
+    let team = try ThreadTeam(threads: threads.count)
     try checkpoint.write(to: folder.workPath, team: team) { progress in
       try Interrupt.check()
       bar.update(progress)

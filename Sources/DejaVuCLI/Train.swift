@@ -42,12 +42,7 @@ struct Train: ParsableCommand {
   @Flag(help: "Drop the state of an interrupted training and start again.")
   var fresh = false
 
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp(
-      "Threads that compute (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @OptionGroup(title: "Output")
   var output: OutputOptions
@@ -85,7 +80,7 @@ struct Train: ParsableCommand {
   private func load(_ folder: String) throws -> LanguageModel {
     let bar = ProgressBar("packing", isShown: !output.quiet)
     defer { bar.finish() }
-    var options = CPUOptions(threads: threads ?? LanguageModel.defaultThreads)
+    var options = CPUOptions(threads: threads.count)
     // What matters of a row is its contribution to two or three digits.
     if options.instructionSet.multipliesBFloat16 { options.multipliesPromptInBFloat16 = true }
     let loaded = try LanguageModel(path: folder, backend: .cpu(options)) { bar.update($0) }

@@ -242,8 +242,7 @@ extension CPUBackend {
     let element = cacheLayout.dtype.size
     let narrow = kernels.rows(cacheLayout.dtype).narrow
     let cache = slice.cache
-    eachToken { t in
-      guard t >= slice.start, t < slice.start + slice.count else { return }
+    eachToken(of: slice.start..<slice.start + slice.count) { t in
       let (row, position) = (scratch.projected.row(t), slice.position + t - slice.start)
       if let rotary {
         let (c, s) = (

@@ -81,19 +81,20 @@ extension CPUBackend {
     }
   }
 
-  /// Runs `body` for every token of the batch, many tokens on all threads.
+  /// Runs `body` for every token of the batch, or of a range of them, many tokens on all threads.
   ///
   /// Tokens must not meet in memory.
-  func eachToken(_ body: (Int) -> Void) {
-    let (count, piece) = (batch.tokens.count, 16)
-    guard count > piece else {
-      for t in 0..<count { body(t) }
+  func eachToken(of range: Range<Int>? = nil, _ body: (Int) -> Void) {
+    let (range, piece) = (range ?? batch.tokens.indices, 16)
+    guard range.count > piece else {
+      for t in range { body(t) }
       return
     }
     withoutActuallyEscaping(body) { body in
       nonisolated(unsafe) let shared = body
-      team.run(chunks: (count + piece - 1) / piece) { chunk in
-        for t in chunk * piece..<min((chunk + 1) * piece, count) { shared(t) }
+      team.run(chunks: (range.count + piece - 1) / piece) { chunk in
+        let first = range.lowerBound + chunk * piece
+        for t in first..<min(first + piece, range.upperBound) { shared(t) }
       }
     }
   }

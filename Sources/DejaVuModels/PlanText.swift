@@ -5,7 +5,7 @@ import DejaVuJSON
 package enum PlanText {
   /// All plans as JSON text; every number in it is finite.
   package static func text(_ plans: [SparsityPlan]) -> String {
-    "{" + plans.map { "\(quoted($0.name)):\(object($0))" }.joined(separator: ",") + "}"
+    "{" + plans.map { "\(JSON.quoted($0.name)):\(object($0))" }.joined(separator: ",") + "}"
   }
 
   private static func object(_ plan: SparsityPlan) -> String {
@@ -14,13 +14,13 @@ package enum PlanText {
         + "\"measured\":\(object(layer.measured))\(member("head_curve", layer.headCurve))"
         + "\(member("neuron_curve", layer.neuronCurve))}"
     }
-    return "{\"weight_format\":\(quoted(plan.weightFormat)),\"window\":\(plan.window),"
+    return "{\"weight_format\":\(JSON.quoted(plan.weightFormat)),\"window\":\(plan.window),"
       + "\"measured\":\(object(plan.measured)),\"layers\":[\(layers.joined(separator: ","))]}"
   }
 
   private static func object(_ measured: [String: Double]) -> String {
     let members = measured.sorted { $0.key < $1.key }.filter { $0.value.isFinite }
-    return "{" + members.map { "\(quoted($0.key)):\($0.value)" }.joined(separator: ",") + "}"
+    return "{" + members.map { "\(JSON.quoted($0.key)):\($0.value)" }.joined(separator: ",") + "}"
   }
 
   private static func object(_ policy: RowPolicy) -> String {
@@ -52,21 +52,6 @@ package enum PlanText {
     guard !curve.points.isEmpty else { return "" }
     let pairs = curve.points.map { "[\($0.density),\($0.threshold)]" }
     return ",\"\(name)\":[\(pairs.joined(separator: ","))]"
-  }
-
-  private static func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case _ where scalar.value < 0x20:
-        let digits = String(scalar.value, radix: 16)
-        result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result + "\""
   }
 }
 

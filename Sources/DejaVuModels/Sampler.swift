@@ -117,10 +117,8 @@ package struct Sampler {
 
   /// A number in [0, 1) from a counter: SplitMix64's mixing of seed and position.
   package static func uniform(seed: UInt64, counter: UInt64) -> Double {
-    var z = seed &+ (counter &+ 1) &* 0x9E37_79B9_7F4A_7C15
-    z = (z ^ z >> 30) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ z >> 27) &* 0x94D0_49BB_1331_11EB
-    return Double((z ^ z >> 31) >> 11) * 0x1p-53
+    let mixed = SplitMix64.mixed(seed &+ (counter &+ 1) &* SplitMix64.increment)
+    return Double(mixed >> 11) * 0x1p-53
   }
 }
 

@@ -1,5 +1,5 @@
 package import DejaVuCPU
-import DejaVuCore
+package import DejaVuCore
 import DejaVuModels
 
 /// A predictor in training: logits = B · A · x + bias, and AdamW's moments.
@@ -37,7 +37,7 @@ package final class LowRankModel {
   package var bias: UnsafeMutablePointer<Float> { values.base + rank * (width + paddedRows) }
 
   /// Random A with products of variance 1, B of zeros: at first every row is as likely as another.
-  package func initialize(_ random: inout TrainingRandom) {
+  package func initialize(_ random: inout SplitMix64) {
     let scale = 1 / Float(hidden).squareRoot()
     for i in 0..<rank {
       for j in 0..<hidden { a[i * width + j] = scale * random.unit() }

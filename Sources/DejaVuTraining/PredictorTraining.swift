@@ -61,7 +61,8 @@ package final class PredictorTraining {
     arithmetic = backend.makeArithmetic(roundsToBFloat16: options.roundsToBFloat16)
     recorder = ActivationRecorder(
       model: engine.model, options: options, arithmetic: arithmetic, batch: backend.batchCapacity)
-    let key = Self.key(fingerprint, text, options, backend)
+    let key = Self.key(
+      fingerprint, text, options, backend, roundsToBFloat16: arithmetic.roundsToBFloat16)
     state = TrainingState(key: key)
     if let statePath,
       let found = try TrainingState.load(
@@ -79,7 +80,7 @@ package final class PredictorTraining {
   /// Everything that the result depends on, in one line.
   private static func key(
     _ fingerprint: String, _ text: EvaluationText, _ options: TrainingOptions,
-    _ backend: CPUBackend
+    _ backend: CPUBackend, roundsToBFloat16: Bool
   ) -> String {
     var digest = SHA256()
     for document in text.documents {
@@ -87,12 +88,11 @@ package final class PredictorTraining {
       digest.update(document)
     }
     let o = options
-    let rounds = backend.makeArithmetic(roundsToBFloat16: o.roundsToBFloat16).roundsToBFloat16
     return "\(fingerprint) \(digest.hexDigest()) \(o.axes.map(\.rawValue)) \(o.placement) "
       + "\(o.headPlacement) \(o.budget) \(o.rank ?? 0) \(o.bits) \(o.criterion) \(o.mass) "
       + "\(o.tokens ?? 0) \(o.seed) \(o.passes) \(o.learningRate) \(o.massPower) "
       + "\(o.sampleBytes) \(o.weightBytes) \(backend.options.instructionSet.rawValue) "
-      + "\(backend.batchCapacity) \(rounds)"
+      + "\(backend.batchCapacity) \(roundsToBFloat16)"
   }
 
   /// Seconds spent on this training, in runs before included.

@@ -60,7 +60,7 @@ final class TrainingRounds {
     let first = training.state.group * 1_000_003
     models = group.sites.enumerated().map { index, site in
       let model = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
-      var random = TrainingRandom(
+      var random = SplitMix64(
         seed: options.seed &* 0x1000_0000_01B3 &+ UInt64(first + index))
       model.initialize(&random)
       return model
@@ -71,7 +71,7 @@ final class TrainingRounds {
   private func restore() throws {
     guard training.state.round > 0, let stored = training.stored, let path = training.statePath
     else {
-      training.state.random = TrainingRandom(seed: options.seed &+ 77)
+      training.state.random = SplitMix64(seed: options.seed &+ 77)
       return
     }
     for (index, model) in models.enumerated() {

@@ -14,7 +14,7 @@ struct TrainingState {
   /// Tokens that this group is to read, once that is decided.
   var plannedTokens: Int?
   var seconds = 0.0
-  var random = TrainingRandom(seed: 0)
+  var random = SplitMix64(seed: 0)
   /// Scorings since any predictor of the group became better.
   var stale = 0
   /// The best predictors so far, of this group and those before it.

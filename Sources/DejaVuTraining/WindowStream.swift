@@ -31,7 +31,7 @@ package struct WindowStream {
   private let window: Int
   private let bos: TokenID?
   private let separator: [TokenID]
-  private var random: TrainingRandom
+  private var random: SplitMix64
   private var order: [Int] = []
   private var pending: [TokenID] = []
   private static let leastTokens = 16
@@ -42,7 +42,7 @@ package struct WindowStream {
     self.documents = documents
     self.tokenizer = tokenizer
     self.window = window
-    random = TrainingRandom(seed: seed)
+    random = SplitMix64(seed: seed)
     let prefix = tokenizer.encode("", addingSpecialTokens: true, parsingSpecialTokens: false)
     bos = prefix.first { $0 == tokenizer.bosToken }
     separator = tokenizer.encode(
@@ -70,38 +70,5 @@ package struct WindowStream {
     }
     defer { pending.removeFirst(width) }
     return (bos.map { [$0] } ?? []) + pending.prefix(width)
-  }
-}
-
-/// SplitMix64: the same numbers on every machine.
-package struct TrainingRandom: RandomNumberGenerator, Hashable, Sendable {
-  package var state: UInt64
-
-  package init(seed: UInt64) { state = seed &* 0x9E37_79B9_7F4A_7C15 &+ 0xD1B5_4A32_D192_ED03 }
-
-  package mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ mixed >> 31
-  }
-
-  /// Uniform in 0..<count.
-  package mutating func index(_ count: Int) -> Int {
-    Int(next().multipliedFullWidth(by: UInt64(count)).high)
-  }
-
-  /// Uniform with mean 0 and variance 1.
-  package mutating func unit() -> Float {
-    let fraction = Float(next() >> 40) * 0x1p-24
-    return (2 * fraction - 1) * Float(3).squareRoot()
-  }
-
-  /// 0..<count in a random order.
-  package mutating func permutation(_ count: Int) -> [Int] {
-    var order = Array(0..<count)
-    for i in stride(from: count - 1, to: 0, by: -1) { order.swapAt(i, index(i + 1)) }
-    return order
   }
 }

@@ -93,7 +93,7 @@ struct LowRankTests {
     let trainer = LowRankTrainer(
       arithmetic: try arithmetic(), sites: [site(64)], hidden: hidden, batch: 128)
     let model = LowRankModel(rank: 64, hidden: hidden, rows: rows)
-    var start = TrainingRandom(seed: 1)
+    var start = SplitMix64(seed: 1)
     model.initialize(&start)
     let weights = RowWeights(positive: ContributionCode.threshold, massPower: 0)
     for step in 0..<400 {

@@ -6,12 +6,7 @@ import DejaVuModels
 
 /// How this machine runs the model.
 struct MachineOptions: ParsableArguments {
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp(
-      "Threads that compute (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @Option(
     parsing: .unconditional,
@@ -66,7 +61,7 @@ struct MachineOptions: ParsableArguments {
 
   var cpu: CPUOptions {
     CPUOptions(
-      threads: threads ?? LanguageModel.defaultThreads, instructionSet: isa ?? .best,
+      threads: threads.count, instructionSet: isa ?? .best,
       cacheType: cacheType)
   }
 }

@@ -1,3 +1,5 @@
+import DejaVuJSON
+
 /// A JSON value to be written; members keep their order.
 indirect enum JSONValue {
   case null
@@ -37,29 +39,12 @@ extension JSONValue: CustomStringConvertible {
       let rounded = (value * 1e4).rounded() / 1e4
       return rounded.isFinite ? String(rounded) : "null"
     case .precise(let value): return value.isFinite ? String(value) : "null"
-    case .text(let text): return Self.quoted(text)
+    case .text(let text): return JSON.quoted(text)
     case .array(let elements):
       return "[" + elements.map(\.description).joined(separator: ", ") + "]"
     case .object(let members):
-      let pairs = members.map { "\(Self.quoted($0.key)): \($0.value)" }
+      let pairs = members.map { "\(JSON.quoted($0.key)): \($0.value)" }
       return "{" + pairs.joined(separator: ", ") + "}"
     }
-  }
-
-  private static func quoted(_ text: String) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": result += "\\\""
-      case "\\": result += "\\\\"
-      case "\n": result += "\\n"
-      case "\t": result += "\\t"
-      case _ where scalar.value < 0x20 || scalar.value == 0x7F:
-        let digits = String(scalar.value, radix: 16)
-        result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: result.unicodeScalars.append(scalar)
-      }
-    }
-    return result + "\""
   }
 }
