@@ -45,7 +45,10 @@ package struct ExistenceStudy {
     }
   }
 
+  /// Runs on the calling thread.
+  ///
   /// - Parameter progress: called with decode steps done and their total.
+  /// - Returns: every answer, with what was left out.
   /// - Throws: ``BackendError``, ``SelectorError``, ``PredictorError``.
   package func run(progress: @escaping (Int, Int) -> Void) throws -> ExistenceReport {
     let start = ContinuousClock.now

@@ -40,7 +40,9 @@ struct SelectorComparison {
   let windows: WindowSplit
   let options: ExistenceOptions
 
-  /// Selectors of an axis. Those that this model has nothing for are left out by name.
+  /// Selectors of an axis.
+  ///
+  /// Those that this model has nothing for are left out by name.
   static func kinds(_ axis: RowAxis) -> [SelectorKind] {
     axis == .neurons
       ? [.oracle, .predicted, .nearest, .nonContextual, .static, .random]
