@@ -48,6 +48,16 @@ static void softmax_row(const dejavu_prompt_attention_job *job, float *row, size
   for (size_t i = position + 1 - first; i < width; i++) row[i] = 0;
 }
 
+/// Shows the weights of queries t0..<t0 + count, whose rows begin at position `first`.
+static void show_weights(const dejavu_prompt_attention_job *job, size_t head, size_t t0,
+                         size_t count, const float *rows, size_t width, size_t first, size_t seen) {
+  for (size_t t = 0; t < count; t++) {
+    float *row = job->weights + (head * job->tokens + t0 + t) * job->weights_stride;
+    memset(row, 0, job->weights_stride * sizeof(float));
+    memcpy(row + first, rows + t * width, seen * sizeof(float));
+  }
+}
+
 /// Queries t0..<t0 + count of one head.
 static void attend_block(const dejavu_prompt_attention_job *job, size_t head, size_t t0,
                          size_t count, block_scratch s) {
@@ -71,6 +81,7 @@ static void attend_block(const dejavu_prompt_attention_job *job, size_t head, si
   float slope = job->slopes ? job->slopes[head] : 0;
   for (size_t t = 0; t < count; t++)
     softmax_row(job, s.scores + t * width, first, job->first_position + t0 + t, width, slope);
+  if (job->weights) show_weights(job, head, t0, count, s.scores, width, first, seen);
   job->kernels->pack_a(s.packed, s.scores, width, count, seen);
   dejavu_gemm_job weigh = {.packed_a = s.packed, .tokens = count, .k = seen,
                            .b = (const char *)job->values + at, .b_stride = h * element,

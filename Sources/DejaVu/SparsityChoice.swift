@@ -122,7 +122,7 @@ extension SparsityChoice {
   }
 
   /// The plan of the fewest bytes among those that were measured to cost at most 1 %.
-  static func affordable(_ plans: [SparsityPlan]) -> SparsityPlan? {
+  package static func affordable(_ plans: [SparsityPlan]) -> SparsityPlan? {
     plans.filter { ($0.measured["perplexity_increase"] ?? .infinity) <= 0.01 }
       .min { ($0.measured["byte_share"] ?? 1) < ($1.measured["byte_share"] ?? 1) }
   }

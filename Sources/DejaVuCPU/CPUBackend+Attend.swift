@@ -287,7 +287,7 @@ extension CPUBackend {
     job.context_stride = scratch.context.stride
     job.scratch = scratch.attention.base
     job.scratch_stride = scratch.attention.stride
-    dejavu_prompt_attention(team.handle, &job)
+    attendShown(layer: layer, slice: slice, job: &job)
     let bytes = 2 * (slice.position + slice.count) * cacheLayout.paddedHead * cacheLayout.dtype.size
     tally.cache += architecture.kvHeads * bytes
     let window = architecture.slidingWindow ?? .max

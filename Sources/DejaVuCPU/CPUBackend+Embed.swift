@@ -100,6 +100,7 @@ extension CPUBackend {
   }
 
   package func project(_ x: CPUBuffer) {
+    show(x, at: .output, layer: architecture.layers - 1)
     let count = batch.wanted.count
     guard count > 0 else { return }
     profiled(.head) { projectWanted(x, count: count) }

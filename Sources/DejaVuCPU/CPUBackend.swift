@@ -41,6 +41,8 @@ package final class CPUBackend: Backend {
   package var tally = Tally()
   /// Shown what passes through prompts; nil in normal runs.
   package var observer: (any StepObserver)?
+  /// Shown how prompts' attention weighs positions; nil in normal runs.
+  package var attentionObserver: (any AttentionObserver)?
 
   /// Where the time and the bytes of steps go; nil, as it mostly is, costs a branch per verb.
   package var profile: StepProfile?

@@ -8,6 +8,8 @@ package enum StepSite: Hashable, Sendable {
   case context
   /// `[T, F]`, neurons after the activation; in gated MLPs the product with the gate.
   case activations
+  /// x_L `[T, D]`, the stream behind the last layer, before the final norm.
+  case output
 }
 
 /// Sees what passes through a prompt's blocks: for recording and measuring.

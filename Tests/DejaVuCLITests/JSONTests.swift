@@ -33,6 +33,15 @@ struct JSONTests {
     #expect(parts.compactMap { $0["parameters"] as? Int }.reduce(0, +) == 16_153_344)
   }
 
+  @Test func `inspect --sparsity without a text is wrong usage, and names what is missing`() throws
+  {
+    let result = try Program.run("inspect", "--sparsity")
+    #expect(result.status == 64)
+    #expect(result.errors.contains("add --text FILE"))
+    let other = try Program.run("inspect", "--text", "x")
+    #expect(other.status == 64 && other.errors.contains("add --sparsity"))
+  }
+
   @Test func `convert and pack print the documented keys`() throws {
     let folder = TemporaryFolder()
     let model = Repository.root.appendingPathComponent("Models/opt-16m").path

@@ -22,7 +22,7 @@ private final class Copies: StepObserver {
       (0..<tokens).map { t in (0..<width).map { values[t * stride + $0] } }
     }
     switch site {
-    case .attentionInput, .mlpInput:
+    case .attentionInput, .mlpInput, .output:
       rows[StreamSource(site: site, layer: layer), default: []] += copy(architecture.hidden)
     case .activations: activations[layer, default: []] += copy(architecture.neurons)
     case .context:
@@ -60,7 +60,10 @@ struct ObserverTests {
       let weights = model.layers[layer]
       let before = try #require(copies.rows[StreamSource(site: .attentionInput, layer: layer)])
       let behind = try #require(copies.rows[StreamSource(site: .mlpInput, layer: layer)])
-      let after = copies.rows[StreamSource(site: .attentionInput, layer: layer + 1)]
+      let after = copies.rows[
+        layer + 1 < model.architecture.layers
+          ? StreamSource(site: .attentionInput, layer: layer + 1)
+          : StreamSource(site: .output, layer: layer)]
       for t in [0, 1, 23] {
         let attention = combined(try #require(copies.context[layer])[t], weights.output)
         let mlp = combined(try #require(copies.activations[layer])[t], weights.bundle.down)
@@ -80,7 +83,7 @@ struct ObserverTests {
     let engine = try TinyTraining.engine(tiny)
     let copies = try copies(engine)
     let layers = engine.model.architecture.layers
-    #expect(copies.rows.count == 2 * layers)
+    #expect(copies.rows.count == 2 * layers + 1)
     #expect(copies.rows.values.allSatisfy { $0.count == tokens.count })
     #expect(copies.activations.count == layers && copies.context.count == layers)
     let decoding = Copies(engine.model.architecture)

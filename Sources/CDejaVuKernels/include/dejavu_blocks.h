@@ -115,6 +115,10 @@ typedef struct {
   /// Per thread, dejavu_prompt_attention_scratch floats.
   float *_Nullable scratch;
   size_t scratch_stride;
+  /// [heads, tokens, weights_stride]: what every position's value is weighted by, positions from 0,
+  /// zeros where nothing is seen; null where nobody looks. The stride holds all positions.
+  float *_Nullable weights;
+  size_t weights_stride;
 } dejavu_prompt_attention_job;
 
 size_t dejavu_prompt_attention_scratch(const dejavu_kernels *kernels, size_t padded_h,

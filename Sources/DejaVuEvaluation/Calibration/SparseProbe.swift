@@ -29,7 +29,7 @@ package struct Damage: Hashable, Sendable {
 package struct ReferenceRun: Sendable {
   fileprivate var windows: [[Position]] = []
 
-  fileprivate struct Position: Sendable {
+  struct Position: Sendable {
     let probabilities: [Float]
     /// Σ p and Σ p · ln p, of the rounded p.
     let sum: Double

@@ -41,7 +41,7 @@ package final class ContributionObserver: StepObserver {
   ) {
     switch site {
     case .attentionInput: if layer == 0 { embeddings?(values, tokens, stride) }
-    case .mlpInput: break
+    case .mlpInput, .output: break
     case .context:
       guard let sizes = sizes[.heads] else { return }
       measures[layer].headNorms(

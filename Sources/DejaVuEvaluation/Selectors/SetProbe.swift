@@ -72,7 +72,7 @@ package struct SetProbe {
 }
 
 /// Contributions of one batch: its sets are complete only when the step has ended.
-private final class KeptContributions {
+final class KeptContributions {
   /// `[layer][T, rows]`.
   private let heads: [CPUBuffer]
   private let neurons: [CPUBuffer]

@@ -8,11 +8,22 @@ package struct Figure: Codable, Hashable, Sendable, ExpressibleByFloatLiteral {
     self.value = value.flatMap { $0.isFinite ? ($0 * 1e4).rounded() / 1e4 : nil }
   }
 
+  /// A number that may be very small: rounded to four digits that count.
+  package init(small value: Double?) {
+    guard let value, value.isFinite, value != 0 else {
+      self.value = value.flatMap { $0.isFinite ? 0 : nil }
+      return
+    }
+    let scale = pow(10, 3 - log10(abs(value)).rounded(.down))
+    self.value = (value * scale).rounded() / scale
+  }
+
   package init(floatLiteral value: Double) { self.init(value) }
 
   package init(from decoder: any Decoder) throws {
     let container = try decoder.singleValueContainer()
-    self.init(container.decodeNil() ? nil : try container.decode(Double.self))
+    // What was written is rounded already, to places or to digits.
+    value = container.decodeNil() ? nil : try container.decode(Double.self)
   }
 
   package func encode(to encoder: any Encoder) throws {

@@ -1,0 +1,47 @@
+import DejaVu
+import DejaVuCPU
+import DejaVuEvaluation
+import DejaVuModels
+
+/// What `dejavu inspect --sparsity` does for every model that it is given.
+struct ExistenceRun {
+  let text: String
+  let calibration: String?
+  let plan: String?
+  let threads: Int?
+  let output: OutputOptions
+
+  /// Measures one model after the other.
+  ///
+  /// - Throws: what reading texts and models throws, and ``PlanError`` for a plan that is not there.
+  func reports(folders: [String]) throws -> [ExistenceReport] {
+    let measured = EvaluationText(try InputFile.read(text))
+    let learned = try calibration.map { EvaluationText(try InputFile.read($0)) }
+    return try folders.map { try report(folder: $0, measured, learned) }
+  }
+
+  private func report(
+    folder: String, _ measured: EvaluationText, _ learned: EvaluationText?
+  ) throws -> ExistenceReport {
+    let options = ExistenceOptions()
+    let cpu = CPUOptions(threads: threads ?? LanguageModel.defaultThreads)
+    let model = try LanguageModel(path: folder, backend: .cpu(cpu))
+    let windows = try WindowSplit(
+      text: measured, calibration: learned, model: model, options: options)
+    let study = try ExistenceStudy(
+      model: model, folder: folder, windows: windows,
+      sparsity: try sparsity(of: model, in: folder), options: options)
+    let bar = ProgressBar("looking for sparsity", isShown: !output.quiet, unit: .steps)
+    defer { bar.finish() }
+    return try study.run { bar.update(done: $0, of: $1) }
+  }
+
+  /// The plan that was named, or the one that generation would take; nil where there is none.
+  private func sparsity(of model: LanguageModel, in folder: String) throws -> Sparsity? {
+    if let plan { return try SparsityChoice.plan(plan, model: model, folder: folder).sparsity }
+    guard let store = try SparsityStore.open(model: model.loaded, folder: folder),
+      let affordable = SparsityChoice.affordable(store.plans), let backend = model.engine.cpu
+    else { return nil }
+    return try store.resolve(affordable, on: backend)
+  }
+}
