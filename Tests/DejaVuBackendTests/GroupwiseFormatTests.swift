@@ -15,13 +15,17 @@ struct GroupwiseFormatTests {
     _ format: GroupwiseFormat, columns: Int, _ random: inout SeededRandom
   ) -> GroupwiseRow {
     let groups = (columns + format.group - 1) / format.group
-    return GroupwiseRow(
-      codes: (0..<columns).map { _ in
-        UInt8(random.next() % UInt64(format.greatestCode + 1))
-      },
-      scales: (0..<groups).map { _ in HalfPrecision.half(random.unit()) },
-      zeros: format.hasZeros
-        ? (0..<groups).map { Float($0 % ((1 << format.bits) + 1)) + ($0 % 3 == 0 ? 0.5 : 0) } : nil)
+    let codes = (0..<columns).map { _ in
+      UInt8(random.next() % UInt64(format.greatestCode + 1))
+    }
+    let scales = (0..<groups).map { _ in HalfPrecision.half(random.unit()) }
+    guard format.hasZeros else { return GroupwiseRow(codes: codes, scales: scales) }
+    var zeros: [Float] = []
+    for g in 0..<groups {
+      let whole = g * 5 % (format.greatestCode + 2)
+      zeros.append(Float(whole) + (g % 3 == 1 ? 0.5 : 0))
+    }
+    return GroupwiseRow(codes: codes, scales: scales, zeros: zeros)
   }
 
   @Test("what is packed comes back", arguments: all)
