@@ -33,9 +33,9 @@ package struct ModelPacker {
 
   /// Matrices that kernels read together share a type: the checkpoint's, or float32 if mixed.
   private static func types(of checkpoint: Checkpoint) -> PackedLayout.Types {
-    func common(_ roles: [WeightRole]) -> DType {
+    func common(_ roles: [WeightRole]) -> WeightFormat {
       let types = Set(roles.compactMap { dtype(of: $0, in: checkpoint) })
-      return types.count == 1 ? types.first ?? .float32 : .float32
+      return .plain(types.count == 1 ? types.first ?? .float32 : .float32)
     }
     let layers = checkpoint.architecture.layers
     var types = PackedLayout.Types(uniform: .float32, layers: layers)

@@ -60,7 +60,7 @@ package enum PackedFile {
   private static func types(
     _ tensors: [String: TensorEntry], _ architecture: Architecture
   ) -> PackedLayout.Types {
-    func type(_ name: String) -> DType { tensors[name]?.dtype ?? .float32 }
+    func type(_ name: String) -> WeightFormat { .plain(tensors[name]?.dtype ?? .float32) }
     var types = PackedLayout.Types(uniform: .float32, layers: architecture.layers)
     types.embedding = type("embed.tokens")
     types.positions = type("embed.positions")

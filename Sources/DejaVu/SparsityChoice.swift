@@ -67,7 +67,7 @@ package struct SparsityChoice: Sendable {
     _ plan: SparsityPlan, _ store: SparsityStore, _ backend: CPUBackend, _ model: LanguageModel,
     reason: String? = nil
   ) throws(PredictorError) -> SparsityChoice {
-    let format = model.loaded.model.dtype.rawValue
+    let format = model.loaded.model.format.name
     let isForeign = plan.weightFormat != "any" && plan.weightFormat != format
     return SparsityChoice(
       mode: .sparse, sparsity: try store.resolve(plan, on: backend), reason: reason,

@@ -53,7 +53,7 @@ extension Bench {
     return SpeedBench.Subject(
       model: loaded.model,
       description: .init(
-        shape: folder, dtype: loaded.model.dtype.rawValue, synthetic: loaded.isSynthetic,
+        shape: folder, dtype: loaded.model.format.name, synthetic: loaded.isSynthetic,
         recipe: loaded.metadata["dejavu.synthetic"], weightBytes: bytes),
       region: region,
       packing: loaded.isMapped

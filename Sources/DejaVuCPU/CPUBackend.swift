@@ -61,6 +61,10 @@ package final class CPUBackend: Backend {
       throw .unavailable(
         backend: "CPU", reason: "this machine has no \(options.instructionSet.rawValue)")
     }
+    guard model.formats.allSatisfy({ $0.dtype != nil }) else {
+      throw .unavailable(
+        backend: "CPU", reason: "it has no kernels for weights in \(model.format.name)")
+    }
     let architecture = model.architecture
     self.model = model
     self.options = options
@@ -69,7 +73,7 @@ package final class CPUBackend: Backend {
     cacheLayout = CPUCacheLayout(
       layers: architecture.layers, groups: architecture.kvHeads,
       paddedHead: Padding.head(architecture.headWidth),
-      dtype: options.cacheType ?? (model.dtype == .float32 ? .float32 : .float16),
+      dtype: options.cacheType ?? (model.format == .plain(.float32) ? .float32 : .float16),
       window: 0, inputWidth: architecture.hidden)
     multipliesInBFloat16 = try Self.promptArithmetic(model: model, options: options)
     scratch = CPUScratch(model: model, options: options, kernels: kernels)
@@ -89,7 +93,7 @@ package final class CPUBackend: Backend {
   ) throws(BackendError) -> Bool {
     let has = options.instructionSet.multipliesBFloat16
     guard let wanted = options.multipliesPromptInBFloat16 else {
-      return has && model.dtype == .bfloat16
+      return has && model.format == .plain(.bfloat16)
     }
     if wanted && !has {
       throw .unavailable(

@@ -6,41 +6,60 @@ package enum Padding {
   package static func head(_ width: Int) -> Int { (width + 15) / 16 * 16 }
 }
 
-/// Rows of stored numbers in memory: `[rows, columns]`, each row padded with zeros.
+/// Rows of stored numbers in memory: `[rows, columns]`, each row padded.
 ///
 /// Unsafe to keep beyond the ``PackedModel`` that owns the memory.
 package struct RowMatrix: @unchecked Sendable {
   // Safe to share: the memory is never written after packing.
   package let base: UnsafeRawPointer
-  package let dtype: DType
+  package let format: WeightFormat
   package let rows: Int
   package let columns: Int
   /// Bytes from one row to the next.
   package let stride: Int
 
-  package init(base: UnsafeRawPointer, dtype: DType, rows: Int, columns: Int, stride: Int) {
+  package init(
+    base: UnsafeRawPointer, format: WeightFormat, rows: Int, columns: Int, stride: Int
+  ) {
     precondition(
-      stride >= Padding.width(columns) * dtype.size, "stride \(stride) is too small for \(columns)")
+      stride >= format.rowBytes(columns), "stride \(stride) is too small for \(columns)")
     self.base = base
-    self.dtype = dtype
+    self.format = format
     self.rows = rows
     self.columns = columns
     self.stride = stride
   }
 
-  /// Elements of a row with its padding.
+  package init(base: UnsafeRawPointer, dtype: DType, rows: Int, columns: Int, stride: Int) {
+    self.init(base: base, format: .plain(dtype), rows: rows, columns: columns, stride: stride)
+  }
+
+  /// The element type.
+  ///
+  /// - Precondition: the matrix is not groupwise.
+  package var dtype: DType {
+    guard let dtype = format.dtype else {
+      preconditionFailure("rows of \(format.name) have no element type")
+    }
+    return dtype
+  }
+
+  /// Lanes of the vectors that meet a row, zeros behind the row's columns.
   package var paddedColumns: Int { Padding.width(columns) }
   /// Bytes that reading one row moves.
-  package var rowBytes: Int { paddedColumns * dtype.size }
+  package var rowBytes: Int { format.rowBytes(columns) }
 
   /// Element (r, c) as a float; slow, for the reference backend.
   package func element(_ row: Int, _ column: Int) -> Float {
     precondition(row >= 0 && row < rows && column >= 0 && column < columns)
-    let at = base + row * stride + column * dtype.size
-    switch dtype {
-    case .float32: return at.load(as: Float.self)
-    case .float16: return HalfPrecision.float(half: at.load(as: UInt16.self))
-    case .bfloat16: return HalfPrecision.float(brain: at.load(as: UInt16.self))
+    let start = base + row * stride
+    switch format {
+    case .groupwise(let format): return format.value(column, of: start, columns: columns)
+    case .plain(.float32): return start.load(fromByteOffset: column * 4, as: Float.self)
+    case .plain(.float16):
+      return HalfPrecision.float(half: start.load(fromByteOffset: column * 2, as: UInt16.self))
+    case .plain(.bfloat16):
+      return HalfPrecision.float(brain: start.load(fromByteOffset: column * 2, as: UInt16.self))
     }
   }
 }
@@ -83,7 +102,7 @@ package struct NeuronBundle: Sendable {
   /// One kind of row of every neuron: 0 is the first of a bundle, `rowsPerNeuron - 1` the down row.
   package func rows(_ kind: Int) -> RowMatrix {
     RowMatrix(
-      base: matrix.base + kind * matrix.stride, dtype: matrix.dtype, rows: neurons,
+      base: matrix.base + kind * matrix.stride, format: matrix.format, rows: neurons,
       columns: matrix.columns, stride: matrix.stride * rowsPerNeuron)
   }
   package var gate: RowMatrix? { rowsPerNeuron == 3 ? rows(0) : nil }
@@ -162,8 +181,15 @@ package final class PackedModel: Sendable {
     self.owner = owner
   }
 
-  /// The type that most weights are stored in.
-  package var dtype: DType { layers.first?.bundle.matrix.dtype ?? head.dtype }
+  /// What most weights are stored in.
+  package var format: WeightFormat { layers.first?.bundle.matrix.format ?? head.format }
+
+  /// What every matrix is stored in, each format once.
+  package var formats: Set<WeightFormat> {
+    let blocks = layers.flatMap { [$0.query, $0.key, $0.value, $0.output, $0.bundle.matrix] }
+    let rest = [tokenEmbedding, positionEmbedding, projectIn, projectOut, head].compactMap { $0 }
+    return Set((blocks + rest).map(\.format))
+  }
 
   /// Bytes of weights that a dense decode step reads, without the rows of the embedding tables.
   package var decodeBytes: Int {

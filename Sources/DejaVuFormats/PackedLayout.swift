@@ -3,18 +3,30 @@ package import DejaVuCore
 /// The engine's layout of a model as a list of named tensors: what `pack` writes and what loading
 /// a checkpoint fills.
 ///
-/// Matrices are `[rows, padded width]` in the checkpoint's type; a neuron's rows lie side by side
-/// in `mlp.bundle` `[F, 2 or 3, padded D]`; vectors are float32, padded with zeros. Every tensor is
-/// a multiple of 64 bytes long, so all start on a cache line.
+/// Matrices are `[rows, padded width]` in the checkpoint's type, or `[rows, row bytes]` of a
+/// ``GroupwiseFormat``; a neuron's rows lie side by side in `mlp.bundle` `[F, 2 or 3, padded D]`;
+/// vectors are float32, padded with zeros. All start on a cache line.
 package struct PackedLayout: Sendable {
   package struct Entry: Hashable, Sendable {
     package let name: String
-    /// Stored dimensions, padding included.
+    /// Stored dimensions, padding included; groupwise rows count in bytes.
     package let shape: [Int]
-    package let dtype: DType
+    package let format: WeightFormat
     /// Where the tensor starts when all lie one behind the other.
     package let offset: Int
     package let byteCount: Int
+
+    /// The element type.
+    ///
+    /// - Precondition: the tensor is not groupwise.
+    package var dtype: DType {
+      guard let dtype = format.dtype else {
+        preconditionFailure("\(name) is \(format.name) and has no element type")
+      }
+      return dtype
+    }
+    /// Bytes of the last dimension.
+    package var rowBytes: Int { shape[shape.count - 1] * (format.dtype?.size ?? 1) }
   }
 
   package let architecture: Architecture
@@ -24,20 +36,24 @@ package struct PackedLayout: Sendable {
 
   /// Type of each group of matrices that kernels read together.
   package struct Types: Hashable, Sendable {
-    package var embedding: DType
-    package var positions: DType
-    package var projections: DType
-    package var head: DType
-    package var attention: [DType]
-    package var mlp: [DType]
+    package var embedding: WeightFormat
+    package var positions: WeightFormat
+    package var projections: WeightFormat
+    package var head: WeightFormat
+    package var attention: [WeightFormat]
+    package var mlp: [WeightFormat]
 
     package init(uniform dtype: DType, layers: Int) {
-      embedding = dtype
-      positions = dtype
-      projections = dtype
-      head = dtype
-      attention = Array(repeating: dtype, count: layers)
-      mlp = Array(repeating: dtype, count: layers)
+      self.init(uniform: .plain(dtype), layers: layers)
+    }
+
+    package init(uniform format: WeightFormat, layers: Int) {
+      embedding = format
+      positions = format
+      projections = format
+      head = format
+      attention = Array(repeating: format, count: layers)
+      mlp = Array(repeating: format, count: layers)
     }
   }
 
@@ -75,8 +91,8 @@ package struct PackedLayout: Sendable {
     if a.biases.attentionOutput { addVector("\(prefix).attention.output_bias", count: a.hidden) }
     addNorm("\(prefix).mlp.norm")
     add(
-      "\(prefix).mlp.bundle", shape: [a.neurons, a.rowsPerNeuron, Padding.width(a.hidden)],
-      dtype: types.mlp[layer])
+      "\(prefix).mlp.bundle", rows: [a.neurons, a.rowsPerNeuron], columns: a.hidden,
+      types.mlp[layer])
     guard a.biases.mlp else { return }
     addVector("\(prefix).mlp.up_bias", count: a.neurons)
     if a.isGated { addVector("\(prefix).mlp.gate_bias", count: a.neurons) }
@@ -89,20 +105,25 @@ package struct PackedLayout: Sendable {
     if architecture.normalization.hasBias { addVector("\(name).bias", count: architecture.hidden) }
   }
 
-  private mutating func addMatrix(_ name: String, rows: Int, columns: Int, _ dtype: DType) {
-    add(name, shape: [rows, Padding.width(columns)], dtype: dtype)
+  private mutating func addMatrix(
+    _ name: String, rows: Int, columns: Int, _ format: WeightFormat
+  ) {
+    add(name, rows: [rows], columns: columns, format)
   }
 
   private mutating func addVector(_ name: String, count: Int) {
-    add(name, shape: [Padding.width(count)], dtype: .float32)
+    add(name, rows: [], columns: count, .plain(.float32))
   }
 
-  private mutating func add(_ name: String, shape: [Int], dtype: DType) {
-    let bytes = shape.reduce(dtype.size, *)
+  private mutating func add(_ name: String, rows: [Int], columns: Int, _ format: WeightFormat) {
+    let bytes = rows.reduce(format.rowBytes(columns), *)
     indexByName[name] = entries.count
     entries.append(
-      Entry(name: name, shape: shape, dtype: dtype, offset: byteCount, byteCount: bytes))
-    byteCount += bytes
+      Entry(
+        name: name, shape: rows + [format.rowBytes(columns) / (format.dtype?.size ?? 1)],
+        format: format, offset: byteCount, byteCount: bytes))
+    // Plain tensors fill whole lines by themselves.
+    byteCount += (bytes + 63) / 64 * 64
   }
 
   package func entry(_ name: String) -> Entry? { indexByName[name].map { entries[$0] } }
@@ -135,10 +156,9 @@ extension PackedLayout {
 
     func matrix(_ name: String, columns: Int) -> RowMatrix? {
       guard let entry = layout.entry(name) else { return nil }
-      let width = entry.shape[entry.shape.count - 1]
       return RowMatrix(
-        base: locate(entry), dtype: entry.dtype, rows: entry.shape.dropLast().reduce(1, *),
-        columns: columns, stride: width * entry.dtype.size)
+        base: locate(entry), format: entry.format, rows: entry.shape.dropLast().reduce(1, *),
+        columns: columns, stride: entry.rowBytes)
     }
 
     func vector(_ name: String) -> FloatVector? {

@@ -40,7 +40,7 @@ package enum TinyModel: String, CaseIterable, Sendable {
 }
 
 extension Architecture {
-  fileprivate func columns(of matrix: String) -> Int {
+  func columns(of matrix: String) -> Int {
     ["embed.tokens", "project.in", "head"].contains(matrix) ? embeddingWidth : hidden
   }
 

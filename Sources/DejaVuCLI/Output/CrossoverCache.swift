@@ -47,7 +47,7 @@ struct CrossoverCache {
     var digest = SHA256()
     digest.update((plan.map { PlanText.text([$0]) } ?? "").utf8)
     return [
-      model.loaded.fingerprint, model.loaded.model.dtype.rawValue, Machine.processor,
+      model.loaded.fingerprint, model.loaded.model.format.name, Machine.processor,
       "\(ProcessInfo.processInfo.activeProcessorCount) cores", cpu.instructionSet.rawValue,
       "\(cpu.threads) threads", cpu.cacheType?.rawValue ?? "own cache type",
       plan == nil ? "no plan" : digest.hexDigest(), DejaVuCommand.configuration.version,

@@ -113,7 +113,7 @@ package final class Calibrator {
   /// All heads, and in every layer the neurons that are not zero.
   private var everyRow: SparsityPlan {
     var plan = SparsityPlan.uniform(options.name, layers: layers)
-    plan.weightFormat = engine.model.dtype.rawValue
+    plan.weightFormat = engine.model.format.name
     return plan
   }
 

@@ -101,7 +101,7 @@ package final class SelectorFactory {
   ) rethrows -> SparsityPlan {
     var plan = SparsityPlan.uniform(
       kind.rawValue, layers: architecture.layers, heads: .all, neurons: .all)
-    plan.weightFormat = model.loaded.model.dtype.rawValue
+    plan.weightFormat = model.loaded.model.format.name
     for layer in plan.layers.indices {
       if let count = count(.heads) { plan.layers[layer].heads = try policy(.heads, count, layer) }
       if let count = count(.neurons) {

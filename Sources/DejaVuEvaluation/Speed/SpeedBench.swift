@@ -118,7 +118,9 @@ package struct SpeedBench {
   /// What rounding the products of a prompt to bfloat16 does to its last logits: the largest
   /// difference by the largest logit; nil for weights that are bfloat16 themselves.
   private func logitError(_ engine: Engine, threads: Int) throws -> Double? {
-    guard let length = workload.prompts.min(), subject.model.dtype != .bfloat16 else { return nil }
+    guard let length = workload.prompts.min(), subject.model.format != .plain(.bfloat16) else {
+      return nil
+    }
     var options = workload.options(threads: threads)
     options.multipliesPromptInBFloat16 = false
     let exact = try Engine(model: subject.model, backend: .cpu(options))
@@ -176,7 +178,7 @@ package struct SpeedBench {
     if let row = report.sgemm.first, row.columns < a.neurons {
       notes.append("sgemm was measured with \(row.columns) of \(a.neurons) neurons")
     }
-    if subject.model.dtype != .bfloat16,
+    if subject.model.format != .plain(.bfloat16),
       report.prompt.contains(where: { $0.logitError.value != nil })
     {
       notes.append("logit error is that of bfloat16 products against float32 ones")
