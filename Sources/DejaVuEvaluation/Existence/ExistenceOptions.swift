@@ -19,10 +19,6 @@ package struct ExistenceOptions: Codable, Hashable, Sendable {
   package var keptMasses = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
   /// Share of next tokens that must stay the same.
   package var agreement = 0.99
-  /// Runs of each kind that searches are timed in.
-  package var timedRounds = 5
-  /// Width of the stream that searches are timed at beside the model's own; 0 leaves it out.
-  package var timedWidth = 12288
   /// Of random rows and random weights.
   package var seed: UInt64 = 1
 
