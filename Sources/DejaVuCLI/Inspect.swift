@@ -47,12 +47,7 @@ struct Inspect: ParsableCommand {
       valueName: "name"))
   var plan: String?
 
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp(
-      "Threads that compute (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @OptionGroup(title: "Output")
   var output: OutputOptions
@@ -63,7 +58,7 @@ struct Inspect: ParsableCommand {
     }
     let others: [(String, Bool)] = [
       ("--text", text != nil), ("--calibration", calibration != nil), ("--plan", plan != nil),
-      ("--threads", threads != nil), ("--model", !models.isEmpty),
+      ("--threads", threads.threads != nil), ("--model", !models.isEmpty),
     ]
     if !sparsity, let (name, _) = others.first(where: { $0.1 }) {
       throw ValidationError("\(name) is for measuring sparsity; add --sparsity")
@@ -87,7 +82,7 @@ struct Inspect: ParsableCommand {
       models.isEmpty
       ? [try ModelOptions.folder(model)] : try models.map { try ModelOptions.folder($0) }
     let run = ExistenceRun(
-      text: text, calibration: calibration, plan: plan, threads: threads, output: output)
+      text: text, calibration: calibration, plan: plan, threads: threads.threads, output: output)
     let reports = try Interrupt.endingAtOnce { try run.reports(folders: folders) }
     let result =
       output.json
