@@ -8,7 +8,7 @@ struct ExistenceRun {
   let text: String
   let calibration: String?
   let plan: String?
-  let threads: Int?
+  let threads: Int
   let output: OutputOptions
 
   /// Measures one model after the other.
@@ -24,7 +24,7 @@ struct ExistenceRun {
     folder: String, _ measured: EvaluationText, _ learned: EvaluationText?
   ) throws -> ExistenceReport {
     let options = ExistenceOptions()
-    let cpu = CPUOptions(threads: threads ?? LanguageModel.defaultThreads)
+    let cpu = CPUOptions(threads: threads)
     let model = try LanguageModel(path: folder, backend: .cpu(cpu))
     let windows = try WindowSplit(
       text: measured, calibration: learned, model: model, options: options)

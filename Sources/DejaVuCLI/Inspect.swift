@@ -82,7 +82,7 @@ struct Inspect: ParsableCommand {
       models.isEmpty
       ? [try ModelOptions.folder(model)] : try models.map { try ModelOptions.folder($0) }
     let run = ExistenceRun(
-      text: text, calibration: calibration, plan: plan, threads: threads.threads, output: output)
+      text: text, calibration: calibration, plan: plan, threads: threads.count, output: output)
     let reports = try Interrupt.endingAtOnce { try run.reports(folders: folders) }
     let result =
       output.json
