@@ -33,6 +33,9 @@ let package = Package(
     .target(
       name: "CDejaVuBLAS", cSettings: [.treatAllWarnings(as: .error)],
       linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
+    .target(
+      name: "CDejaVuCUDA", exclude: ["kernels"], cSettings: [.treatAllWarnings(as: .error)],
+      linkerSettings: [.linkedLibrary("dl", .when(platforms: [.linux]))]),
     .target(name: "DejaVuJSON", swiftSettings: strictAndSafe),
     .target(name: "DejaVuCore", swiftSettings: strict),
     .target(name: "DejaVuTokenizers", dependencies: ["DejaVuJSON"], swiftSettings: strictAndSafe),
@@ -41,6 +44,8 @@ let package = Package(
     .target(name: "DejaVuReference", dependencies: ["DejaVuCore"], swiftSettings: strict),
     .target(
       name: "DejaVuCPU", dependencies: ["DejaVuCore", "CDejaVuKernels"], swiftSettings: strict),
+    .target(
+      name: "DejaVuCUDA", dependencies: ["DejaVuCore", "CDejaVuCUDA"], swiftSettings: strict),
     .target(
       name: "DejaVuModels", dependencies: ["DejaVuCore", "DejaVuFormats", "DejaVuJSON"],
       swiftSettings: strict),
@@ -93,6 +98,8 @@ let package = Package(
         "CDejaVuKernels",
       ],
       swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuCUDATests", dependencies: ["DejaVuCUDA", "DejaVuCore"], swiftSettings: strict),
     .testTarget(
       name: "DejaVuModelsTests",
       dependencies: [

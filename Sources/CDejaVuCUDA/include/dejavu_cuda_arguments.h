@@ -1,0 +1,228 @@
+// What each kernel is given: one structure by value, the same text for the host and for NVRTC.
+//
+// Pointers are device addresses in 64 bits. Strides count elements unless they say bytes. No
+// structure holds anything that changes from token to token: tokens, positions, counts and lists
+// are read through the addresses, so that a recorded step is right for every later one.
+#ifndef DEJAVU_CUDA_ARGUMENTS_H
+#define DEJAVU_CUDA_ARGUMENTS_H
+
+typedef unsigned long long dv_address;
+
+/// How a vector is normalised while it is read.
+typedef struct {
+  /// `[width]` floats; 0 where there is none.
+  dv_address weight, bias;
+  float epsilon;
+  /// 0 as it is, 1 less the mean and by the deviation, 2 by the root mean square.
+  int kind;
+} dv_norm;
+
+/// The rows of a choice: `count` of them, or as many as the address says.
+typedef struct {
+  /// int; 0 means that `all` rows are taken.
+  dv_address count;
+  /// int32 `[count]`, ascending; 0 means 0, 1, 2, ...
+  dv_address list;
+  int all;
+  /// int32s from one token's list to the next.
+  int stride;
+} dv_choice;
+
+/// out[t] = table[ids[t] + offset], or added to what is there.
+typedef struct {
+  dv_address table, ids, out;
+  int table_stride, out_stride, width, offset, adds;
+} dv_embed_arguments;
+
+/// out[t] = norm(x[t]).
+typedef struct {
+  dv_norm norm;
+  dv_address x, out;
+  int width, stride;
+} dv_normalize_arguments;
+
+/// x[t] += Σ_s parts[s][t] + bias.
+typedef struct {
+  dv_address x, parts, bias;
+  int width, stride, slices, part_stride;
+} dv_add_arguments;
+
+/// Queries of the chosen groups, keys and values of those and of what they owe.
+typedef struct {
+  dv_norm norm;
+  dv_choice groups;
+  dv_address x, positions;
+  dv_address query, key, value, query_bias, key_bias, value_bias;
+  /// float `[H · h]`, not yet rotated.
+  dv_address queries;
+  /// This layer's cache: `[group, position, padded_head]`.
+  dv_address keys, values;
+  /// float `[window, kept_stride]` and int `[K]`.
+  dv_address kept, settled;
+  /// float `[position, rotary_half]`.
+  dv_address cosines, sines;
+  /// int `[4]` of this layer.
+  dv_address counters;
+  int width, padded_width, row_stride;
+  int head, padded_head, heads_per_group, group_count;
+  int capacity, window, kept_stride, turn, rotary_half;
+  /// Whether only what is owed before the position is computed, for all groups.
+  int settles_only;
+} dv_project_arguments;
+
+/// Attention of one token over the cache, cut into `splits` parts.
+typedef struct {
+  dv_choice groups;
+  dv_address positions, queries, keys, values, settled, cosines, sines, slopes;
+  /// float `[H, splits, padded_head + 2]`: greatest score, sum of powers, weighted values.
+  dv_address parts;
+  int head, padded_head, heads_per_group, group_count, capacity, window, turn, rotary_half, splits;
+  /// Positions that are seen; 0 means all.
+  int sliding_window;
+  float scale;
+} dv_attend_arguments;
+
+/// parts[s] = Σ over a slice of the chosen groups' lanes of context[lane] · output[lane].
+typedef struct {
+  dv_choice groups;
+  dv_address parts, output, out, counters;
+  int row_stride, padded_width, out_stride, head, padded_head, heads_per_group, splits;
+} dv_output_arguments;
+
+/// context[i · h + lane] from the parts of attention.
+typedef struct {
+  dv_address parts, context;
+  int heads, head, padded_head, splits;
+} dv_context_arguments;
+
+/// values[entry] = σ(x · up[n] + b), or σ(x · gate[n] + b) · (x · up[n] + b).
+typedef struct {
+  dv_norm norm;
+  dv_choice neurons;
+  dv_address x, bundle, up_bias, gate_bias, values, products, counters;
+  int width, padded_width, row_stride, rows_per_neuron, activation;
+} dv_up_arguments;
+
+/// parts[s] = Σ over a slice of the chosen neurons of values · down[n].
+typedef struct {
+  dv_choice neurons;
+  dv_address values, bundle, out;
+  int padded_width, row_stride, rows_per_neuron, out_stride, skips;
+  /// Whether a value stands at its neuron's number and not at its entry's.
+  int values_by_row;
+} dv_down_arguments;
+
+/// y[r] = norm(x) · matrix[r].
+typedef struct {
+  dv_norm norm;
+  dv_address x, matrix, y;
+  /// int, set to 1 when a result is not finite; 0 where nobody asks.
+  dv_address flag;
+  int width, padded_width, row_stride, rows;
+} dv_rows_arguments;
+
+/// Products of a prompt: out[t, n] = epilogue(Σ_k a[t, k] · b[n, k]), or · b[k, n].
+typedef struct {
+  dv_address a, b, bias, out, flag;
+  int tokens, n, k, a_stride, b_stride, out_stride;
+  /// −1 for none.
+  int activation;
+} dv_product_arguments;
+
+/// Rotates queries in place, rotates and stores keys, stores values.
+typedef struct {
+  /// float `[T, stride]`: queries, keys and values behind each other.
+  dv_address projected, keys, values, settled, cosines, sines;
+  int stride, heads, groups, head, padded_head, capacity, rotary_half, position, tokens;
+} dv_store_arguments;
+
+/// Causal attention of a prompt's tokens.
+typedef struct {
+  dv_address projected, keys, values, slopes, context;
+  int stride, context_stride, head, padded_head, heads_per_group, capacity, position, tokens;
+  int sliding_window;
+  float scale;
+} dv_prompt_arguments;
+
+/// values[t, r · lanes ...] = 0 for rows that token t did not choose.
+typedef struct {
+  dv_choice rows;
+  dv_address values, counter;
+  int stride, lanes;
+} dv_mask_arguments;
+
+/// up[t, n] = up[t, n] · gate[t, n], or σ(values) in place where there is no gate.
+typedef struct {
+  dv_address values, gates;
+  int stride, width, activation;
+} dv_activate_arguments;
+
+/// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being norm(x) in 8 bits.
+typedef struct {
+  dv_norm norm;
+  dv_address x, codes, scales, bias, gain, scores;
+  int width, columns, rows, bits, x_stride, score_stride;
+} dv_score_arguments;
+
+/// Lists the rows whose scores are above a threshold, or above the highest left out.
+typedef struct {
+  dv_address scores, counts, lists;
+  int rows, score_stride, list_stride;
+  /// 0 takes the threshold.
+  int keep;
+  float threshold;
+} dv_select_arguments;
+
+/// sizes[t, n] = |values[t, n]| · ‖down[n]‖.
+typedef struct {
+  dv_address values, bundle, sizes;
+  int neurons, padded_width, row_stride, rows_per_neuron, value_stride, size_stride;
+} dv_neuron_size_arguments;
+
+/// sizes[t, g] = ‖Σ_lane context[t, g, lane] · output[g, lane]‖.
+typedef struct {
+  dv_address context, output, sizes;
+  int lanes, width, row_stride, context_stride, size_stride;
+} dv_group_size_arguments;
+
+/// Copies a list that the host wrote to every token of a batch.
+typedef struct {
+  /// Host memory that the device reads: count, then the list.
+  dv_address source;
+  dv_address counts, lists;
+  int list_stride;
+} dv_assign_arguments;
+
+/// settled[i] = min(settled[i], count).
+typedef struct {
+  dv_address settled;
+  int entries, count;
+} dv_clip_arguments;
+
+/// Copies the first positions of every plane of a cache, in 16-byte pieces.
+typedef struct {
+  dv_address from, to;
+  int from_stride, to_stride, pieces;
+} dv_fork_arguments;
+
+/// words[i] = 0.
+typedef struct {
+  dv_address words;
+  int count;
+} dv_clear_arguments;
+
+/// Reads 16-byte pieces and keeps nothing: what the card's memory gives.
+typedef struct {
+  dv_address from, out;
+  dv_address pieces;
+} dv_read_arguments;
+
+/// Random numbers as `SyntheticRecipe` makes them, in rows with padding.
+typedef struct {
+  dv_address to, seed;
+  dv_address rows;
+  int columns, stride;
+  float constant, spread;
+} dv_fill_arguments;
+
+#endif

@@ -1,0 +1,22 @@
+#include "dejavu_nvrtc.h"
+
+// Kernels are part of the program, so that it needs no file beside itself.
+#pragma clang diagnostic ignored "-Wc23-extensions"
+
+static const char text[] = {
+#embed "include/dejavu_cuda_arguments.h"
+    ,
+#embed "kernels/common.cuh"
+    ,
+#embed "kernels/stream.cu"
+    ,
+#embed "kernels/attention.cu"
+    ,
+#embed "kernels/gather.cu"
+    ,
+#embed "kernels/choose.cu"
+    ,
+#embed "kernels/prompt.cu"
+    , 0};
+
+const char *dejavu_cuda_source(void) { return text; }
