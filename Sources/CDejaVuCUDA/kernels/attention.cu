@@ -122,7 +122,7 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   }
   if (threadIdx.x == 0) atomicAdd(at<int>(a.counters), chosen);
 }
-FOR_WEIGHTS(512, 2, project_heads, dv_project_arguments)
+FOR_WEIGHTS(512, 1, project_heads, dv_project_arguments)
 
 // Scores and values --------------------------------------------------------------------------------
 
@@ -231,7 +231,7 @@ DEVICE void attend_part(const dv_attend_arguments &a, int group, int head, int b
 }
 
 /// Grid: groups, parts of the cache, heads of a group.
-KERNEL(128, 8) attend_cache(dv_attend_arguments a) {
+KERNEL(128, 4) attend_cache(dv_attend_arguments a) {
   int position = at<int>(a.positions)[0], count = chosen_count(a.groups, 0), entry = blockIdx.x;
   bool leads = blockIdx.y == 0 && blockIdx.z == 0 && threadIdx.x == 0;
   if (leads && settles_all(a.window, position, a.turn)) at<int>(a.settled)[entry] = position + 1;
