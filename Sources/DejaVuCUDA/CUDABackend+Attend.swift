@@ -1,0 +1,243 @@
+import CDejaVuCUDA
+package import DejaVuCore
+
+extension CUDABackend {
+  package func attend(
+    layer: Int, heads: RowChoice<CUDARows>, reading x: CUDABuffer, into out: CUDABuffer
+  ) {
+    tally.headRowsOfAll += batch.tokens.count * architecture.kvHeads
+    if isSingle, let slice = batch.slices.first(where: { $0.count == 1 }) {
+      attendOne(layer: layer, heads: heads, slice: slice, x: x, into: out)
+    } else {
+      settle(x)
+      attendPrompt(layer: layer, heads: heads, x: x, into: out)
+    }
+  }
+
+  /// All groups, or those of a list.
+  private func choice(_ heads: RowChoice<CUDARows>) -> dv_choice {
+    if case .listed(let rows) = heads { return rows.choice }
+    return allRows(architecture.kvHeads)
+  }
+
+  func allRows(_ count: Int) -> dv_choice {
+    dv_choice(count: 0, list: 0, all: Int32(count), stride: 0)
+  }
+
+  // One token -------------------------------------------------------------------------------------
+
+  private func attendOne(
+    layer: Int, heads: RowChoice<CUDARows>, slice: SequenceSlice<CUDACache>, x: CUDABuffer,
+    into out: CUDABuffer
+  ) {
+    let groups = choice(heads)
+    let vector = reading(x)
+    projectHeads(layer: layer, groups: groups, slice: slice, vector, settlesOnly: false)
+    attendCache(layer: layer, groups: groups, slice: slice)
+    var summed = groups
+    if case .ranked(let measure, let rule, let chosen) = heads {
+      precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
+      mergeContext()
+      rankGroups(layer: layer, by: rule, into: chosen)
+      summed = chosen.choice
+    }
+    sumHeads(layer: layer, groups: summed)
+    out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
+    let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
+    var ranked: CUDARows?
+    if case .ranked(_, _, let chosen) = heads { ranked = chosen }
+    notes.append(.heads(layer: layer, seen: seen, ranked: ranked))
+  }
+
+  private func projectHeads(
+    layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>,
+    _ vector: (x: dv_address, norm: dv_norm), settlesOnly: Bool
+  ) {
+    let (weights, cache, a) = (model.layers[layer], slice.cache, architecture)
+    var job = dv_project_arguments()
+    job.norm = vector.norm
+    job.groups = groups
+    job.x = vector.x
+    job.positions = scratch.positions(token: slice.start)
+    (job.query, job.key, job.value) = (
+      weights.query.address, weights.key.address, weights.value.address
+    )
+    job.query_bias = weights.queryBias.address
+    job.key_bias = weights.keyBias.address
+    job.value_bias = weights.valueBias.address
+    job.queries = scratch.projected.row(0)
+    (job.keys, job.values) = (cache.keys(layer: layer), cache.values(layer: layer))
+    (job.kept, job.settled) = (cache.kept(layer: layer), cache.settled(layer: layer))
+    (job.cosines, job.sines) = (scratch.cosines?.address ?? 0, scratch.sines?.address ?? 0)
+    job.counters = scratch.counters(layer: layer)
+    job.width = Int32(a.hidden)
+    job.padded_width = Int32(weights.query.paddedColumns)
+    job.row_stride = weights.query.elementStride
+    (job.head, job.padded_head) = (Int32(a.headWidth), Int32(cacheLayout.paddedHead))
+    (job.heads_per_group, job.group_count) = (Int32(a.headsPerGroup), Int32(a.kvHeads))
+    (job.capacity, job.window) = (Int32(cache.capacity), Int32(cache.window))
+    job.kept_stride = Int32(cacheLayout.keptStride)
+    (job.turn, job.rotary_half) = (turn(layer, cache), rotaryHalf)
+    job.settles_only = settlesOnly ? 1 : 0
+    let rows = (a.heads + 2 * a.kvHeads) * a.headWidth
+    launch(
+      .projectHeads, weights.query.dtype,
+      Grid(geometry.blocks(rows: rows, warps: 16, perMultiprocessor: 2)),
+      sharedBytes: LaunchGeometry.vectorBytes(a.hidden), job)
+  }
+
+  /// Layers take turns in paying their debts, so that no single token pays for all.
+  private func turn(_ layer: Int, _ cache: CUDACache) -> Int32 {
+    Int32(layer * cache.window / architecture.layers)
+  }
+
+  private var rotaryHalf: Int32 {
+    if case .rotary(let rotary) = architecture.positions { Int32(rotary.width / 2) } else { 0 }
+  }
+
+  private func attendCache(layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>) {
+    let (cache, a) = (slice.cache, architecture)
+    var job = dv_attend_arguments()
+    job.groups = groups
+    job.positions = scratch.positions(token: slice.start)
+    job.queries = scratch.projected.row(0)
+    (job.keys, job.values) = (cache.keys(layer: layer), cache.values(layer: layer))
+    job.settled = cache.settled(layer: layer)
+    (job.cosines, job.sines) = (scratch.cosines?.address ?? 0, scratch.sines?.address ?? 0)
+    job.slopes = scratch.slopes?.address ?? 0
+    job.parts = scratch.attentionParts.address
+    (job.head, job.padded_head) = (Int32(a.headWidth), Int32(cacheLayout.paddedHead))
+    (job.heads_per_group, job.group_count) = (Int32(a.headsPerGroup), Int32(a.kvHeads))
+    (job.capacity, job.window) = (Int32(cache.capacity), Int32(cache.window))
+    (job.turn, job.rotary_half) = (turn(layer, cache), rotaryHalf)
+    job.splits = Int32(geometry.splits)
+    job.sliding_window = Int32(a.slidingWindow ?? 0)
+    job.scale = scoreScale
+    launch(.attendCache, Grid(a.kvHeads, geometry.splits, a.headsPerGroup), job)
+  }
+
+  /// 1 / √h.
+  private var scoreScale: Float { 1 / Float(architecture.headWidth).squareRoot() }
+
+  private func sumHeads(layer: Int, groups: dv_choice) {
+    let (output, a) = (model.layers[layer].output, architecture)
+    let lanes = a.heads * a.headWidth
+    launch(
+      .sumHeads, output.dtype, Grid(geometry.tiles, geometry.slices),
+      sharedBytes: 4 * (lanes / geometry.slices + 1),
+      dv_output_arguments(
+        groups: groups, parts: scratch.attentionParts.address, output: output.address,
+        out: scratch.sums.row(0), counters: 0, row_stride: output.elementStride,
+        padded_width: Int32(output.paddedColumns), out_stride: Int32(scratch.sums.stride),
+        head: Int32(a.headWidth), padded_head: Int32(cacheLayout.paddedHead),
+        heads_per_group: Int32(a.headsPerGroup), splits: Int32(geometry.splits)))
+  }
+
+  private func mergeContext() {
+    let a = architecture
+    launch(
+      .mergeContext, Grid((a.heads * a.headWidth + 255) / 256),
+      dv_context_arguments(
+        parts: scratch.attentionParts.address, context: scratch.context.row(0),
+        heads: Int32(a.heads), head: Int32(a.headWidth),
+        padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits)))
+  }
+
+  /// Lists the groups whose contributions meet the rule, for every token.
+  private func rankGroups(layer: Int, by rule: ChoiceRule, into chosen: CUDARows) {
+    let (output, a) = (model.layers[layer].output, architecture)
+    reserve(chosen)
+    launch(
+      .sizeGroups, output.dtype, Grid(a.kvHeads, batch.tokens.count),
+      dv_group_size_arguments(
+        context: scratch.context.row(0), output: output.address, sizes: scratch.scores.row(0),
+        lanes: Int32(a.headsPerGroup * a.headWidth), width: Int32(a.hidden),
+        row_stride: output.elementStride, context_stride: Int32(scratch.context.stride),
+        size_stride: Int32(scratch.scores.stride)))
+    select(scratch.scores, by: rule, into: chosen)
+  }
+
+  // A prompt --------------------------------------------------------------------------------------
+
+  private func attendPrompt(
+    layer: Int, heads: RowChoice<CUDARows>, x: CUDABuffer, into out: CUDABuffer
+  ) {
+    let (weights, a, tokens) = (model.layers[layer], architecture, batch.tokens.count)
+    let projected = scratch.projected
+    var offset = 0
+    for (matrix, bias) in [
+      (weights.query, weights.queryBias), (weights.key, weights.keyBias),
+      (weights.value, weights.valueBias),
+    ] {
+      multiply(
+        matrix, from: x, tokens: tokens, to: projected.row(0) + dv_address(4 * offset),
+        stride: projected.stride, bias: bias)
+      offset += matrix.rows
+    }
+    for slice in batch.slices where slice.count > 0 {
+      if slice.cache.window > 0, slice.position > 0 {
+        // Groups may owe keys from decoding when more prompt arrives.
+        projectHeads(
+          layer: layer, groups: allRows(a.kvHeads), slice: slice, (x: 0, norm: dv_norm()),
+          settlesOnly: true)
+      }
+      attendSlice(layer: layer, slice: slice)
+    }
+    switch heads {
+    case .all, .nonzero: tally.headRows += tokens * a.kvHeads
+    case .ranked(let measure, let rule, let chosen):
+      precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
+      rankGroups(layer: layer, by: rule, into: chosen)
+      maskHeads(layer: layer, chosen)
+    case .listed(let rows): maskHeads(layer: layer, rows)
+    }
+    multiplyTransposed(weights.output, from: scratch.context, into: out)
+    let lanes = (a.heads + a.kvHeads) * a.headWidth
+    tally.attentionWeights += 2 * lanes * weights.query.rowBytes
+    tally.weightFlops += 2 * tokens * 2 * lanes * a.hidden
+  }
+
+  private func maskHeads(layer: Int, _ rows: CUDARows) {
+    mask(
+      scratch.context, by: rows, lanes: architecture.headsPerGroup * architecture.headWidth,
+      counter: scratch.counters(layer: layer))
+    notes.append(.headRows(layer: layer))
+  }
+
+  private func attendSlice(layer: Int, slice: SequenceSlice<CUDACache>) {
+    let (cache, a, projected) = (slice.cache, architecture, scratch.projected)
+    var store = dv_store_arguments()
+    store.projected = projected.row(slice.start)
+    (store.keys, store.values) = (cache.keys(layer: layer), cache.values(layer: layer))
+    store.settled = cache.settled(layer: layer)
+    (store.cosines, store.sines) = (scratch.cosines?.address ?? 0, scratch.sines?.address ?? 0)
+    store.stride = Int32(projected.stride)
+    (store.heads, store.groups) = (Int32(a.heads), Int32(a.kvHeads))
+    (store.head, store.padded_head) = (Int32(a.headWidth), Int32(cacheLayout.paddedHead))
+    (store.capacity, store.rotary_half) = (Int32(cache.capacity), rotaryHalf)
+    (store.position, store.tokens) = (Int32(slice.position), Int32(slice.count))
+    launch(.storeKeys, Grid(slice.count), store)
+    if rotaryHalf > 0 { launch(.turnQueries, Grid(slice.count), store) }
+    var job = dv_prompt_arguments()
+    job.projected = projected.row(slice.start)
+    (job.keys, job.values) = (store.keys, store.values)
+    job.slopes = scratch.slopes?.address ?? 0
+    job.context = scratch.context.row(slice.start)
+    (job.stride, job.context_stride) = (store.stride, Int32(scratch.context.stride))
+    (job.head, job.padded_head) = (store.head, store.padded_head)
+    (job.heads_per_group, job.capacity) = (Int32(a.headsPerGroup), store.capacity)
+    (job.position, job.tokens) = (store.position, store.tokens)
+    job.sliding_window = Int32(a.slidingWindow ?? 0)
+    job.scale = scoreScale
+    let step = 8 * 16 / cacheLayout.dtype.size
+    let lanes = (cacheLayout.paddedHead + step - 1) / step * step
+    launch(
+      .attendPrompt, Grid((slice.count + 7) / 8, a.heads),
+      sharedBytes: 4 * (2 * 32 * (lanes + 1) + 8 * lanes), job)
+    let end = slice.position + slice.count
+    tally.cache += a.kvHeads * 2 * end * cacheLayout.paddedHead * cacheLayout.dtype.size
+    let window = a.slidingWindow ?? .max
+    let pairs = (0..<slice.count).reduce(0) { $0 + min(slice.position + $1 + 1, window) }
+    tally.cacheFlops += 2 * 2 * a.heads * a.headWidth * pairs
+  }
+}

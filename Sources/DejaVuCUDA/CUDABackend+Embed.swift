@@ -1,0 +1,250 @@
+import CDejaVuCUDA
+package import DejaVuCore
+
+extension RowMatrix {
+  /// The address of the first row on the card.
+  var address: dv_address { dv_address(UInt(bitPattern: base)) }
+  /// Elements from one row to the next.
+  var elementStride: Int32 { Int32(stride / dtype.size) }
+}
+
+extension Optional where Wrapped == FloatVector {
+  /// The address on the card; 0 where there is none.
+  var address: dv_address { map { dv_address(UInt(bitPattern: $0.base)) } ?? 0 }
+}
+
+extension CUDABackend {
+  package func embed(into x: CUDABuffer) {
+    let (table, tokens) = (model.tokenEmbedding, batch.tokens.count)
+    let target = model.projectIn == nil ? x : scratch.embedding
+    launch(
+      .embedRows, table.dtype, Grid(tokens),
+      dv_embed_arguments(
+        table: table.address, ids: scratch.tokenIds, out: target.row(0),
+        table_stride: table.elementStride, out_stride: Int32(target.stride),
+        width: Int32(table.columns), offset: 0, adds: 0))
+    tally.embedding += tokens * table.rowBytes
+    if let projectIn = model.projectIn {
+      product(projectIn, from: target, into: x)
+      tally.embedding += projectIn.rows * projectIn.rowBytes
+      tally.weightFlops += 2 * tokens * projectIn.rows * projectIn.columns
+    }
+    addPositions(to: x)
+    if let norm = model.embeddingNorm { normalizeNow(x, by: described(norm), into: x) }
+  }
+
+  private func addPositions(to x: CUDABuffer) {
+    guard case .learned(let offset) = architecture.positions, let table = model.positionEmbedding
+    else { return }
+    for slice in batch.slices {
+      let last = slice.position + slice.count + offset
+      precondition(last <= table.rows, "position \(last - 1) of \(table.rows)")
+    }
+    launch(
+      .embedRows, table.dtype, Grid(batch.tokens.count),
+      dv_embed_arguments(
+        table: table.address, ids: scratch.positions(token: 0), out: x.row(0),
+        table_stride: table.elementStride, out_stride: Int32(x.stride),
+        width: Int32(table.columns), offset: Int32(offset), adds: 1))
+    tally.embedding += batch.tokens.count * table.rowBytes
+  }
+
+  // Norms -----------------------------------------------------------------------------------------
+
+  /// A single token's norm waits for its reader, which computes it while it reads.
+  package func normalize(_ x: CUDABuffer, by site: NormSite, into out: CUDABuffer) {
+    let norm =
+      switch site {
+      case .attention(let layer): model.layers[layer].attentionNorm
+      case .mlp(let layer): model.layers[layer].mlpNorm
+      }
+    guard isSingle, x !== out else { return normalizeNow(x, by: described(norm), into: out) }
+    if let pendingNorm, pendingNorm !== out { settle(pendingNorm) }
+    settle(x)
+    out.deferred = DeferredNorm(source: x, norm: described(norm))
+    pendingNorm = out
+  }
+
+  func described(_ norm: NormWeights) -> dv_norm {
+    dv_norm(
+      weight: norm.weight.address, bias: norm.bias.address,
+      epsilon: architecture.normalization.epsilon,
+      kind: architecture.normalization.kind == .layer ? 1 : 2)
+  }
+
+  func normalizeNow(_ x: CUDABuffer, by norm: dv_norm, into out: CUDABuffer) {
+    willWrite(out)
+    normalizeRows(
+      x.row(0), by: norm, into: out.row(0), tokens: batch.tokens.count, stride: x.stride)
+  }
+
+  func normalizeRows(
+    _ x: dv_address, by norm: dv_norm, into out: dv_address, tokens: Int, stride: Int
+  ) {
+    launch(
+      .normalizeRows, Grid(tokens),
+      dv_normalize_arguments(
+        norm: norm, x: x, out: out, width: Int32(architecture.hidden), stride: Int32(stride)))
+  }
+
+  /// Computes a norm that was put off.
+  func settle(_ buffer: CUDABuffer) {
+    guard let waiting = buffer.deferred else { return }
+    buffer.deferred = nil
+    pendingNorm = nil
+    normalizeRows(
+      waiting.source.row(0), by: waiting.norm, into: buffer.row(0), tokens: 1,
+      stride: buffer.stride)
+  }
+
+  /// A buffer is about to change: whoever still stands for it is computed first.
+  func willWrite(_ buffer: CUDABuffer) {
+    if let pendingNorm, pendingNorm.deferred?.source === buffer { settle(pendingNorm) }
+    if pendingNorm === buffer { pendingNorm = nil }
+    buffer.deferred = nil
+    buffer.parts = nil
+  }
+
+  /// Where a kernel that normalises as it reads finds one token's vector.
+  func reading(_ buffer: CUDABuffer) -> (x: dv_address, norm: dv_norm) {
+    if let waiting = buffer.deferred { return (waiting.source.row(0), waiting.norm) }
+    return (buffer.row(0), dv_norm())
+  }
+
+  // Sums ------------------------------------------------------------------------------------------
+
+  package func add(_ contribution: CUDABuffer, bias: BiasSite, into x: CUDABuffer) {
+    let vector =
+      switch bias {
+      case .attention(let layer): model.layers[layer].outputBias
+      case .mlp(let layer): model.layers[layer].downBias
+      }
+    let parts =
+      contribution.parts ?? (address: contribution.row(0), count: 1, stride: contribution.stride)
+    willWrite(x)
+    let width = architecture.hidden
+    launch(
+      .addParts, Grid((width + 31) / 32, batch.tokens.count),
+      dv_add_arguments(
+        x: x.row(0), parts: parts.address, bias: vector.address, width: Int32(width),
+        stride: Int32(x.stride), slices: Int32(parts.count), part_stride: Int32(parts.stride)))
+  }
+
+  // Logits ----------------------------------------------------------------------------------------
+
+  package func project(_ x: CUDABuffer) {
+    guard !batch.wanted.isEmpty else { return }
+    settle(x)
+    let norm = model.finalNorm.map { described($0) } ?? dv_norm()
+    let count = batch.wanted.count
+    if isSingle {
+      projectOne(x, norm)
+    } else {
+      for (index, t) in batch.wanted.enumerated() where !continues(index) {
+        let run = runLength(from: index)
+        normalizeRows(
+          x.row(t), by: norm, into: scratch.wanted.row(index), tokens: run, stride: x.stride)
+      }
+      var source = scratch.wanted
+      if let projectOut = model.projectOut {
+        multiply(projectOut, from: source, tokens: count, into: scratch.embedding)
+        source = scratch.embedding
+      }
+      multiply(
+        model.head, from: source, tokens: count, to: scratch.logits,
+        stride: architecture.vocabulary, flag: scratch.flag)
+    }
+    for matrix in [model.projectOut, model.head].compactMap({ $0 }) {
+      tally.headWeights += matrix.rows * matrix.rowBytes
+      tally.weightFlops += 2 * count * matrix.rows * matrix.columns
+    }
+  }
+
+  private func projectOne(_ x: CUDABuffer, _ norm: dv_norm) {
+    guard let projectOut = model.projectOut else {
+      return projectRows(model.head, x.row(0), norm, to: scratch.logits, flag: scratch.flag)
+    }
+    projectRows(projectOut, x.row(0), norm, to: scratch.embedding.row(0))
+    projectRows(
+      model.head, scratch.embedding.row(0), dv_norm(), to: scratch.logits, flag: scratch.flag)
+  }
+
+  /// Whether a wanted token stands right behind the one before it.
+  private func continues(_ index: Int) -> Bool {
+    index > 0 && batch.wanted[index - 1] + 1 == batch.wanted[index]
+  }
+
+  private func runLength(from index: Int) -> Int {
+    var end = index + 1
+    while end < batch.wanted.count, continues(end) { end += 1 }
+    return end - index
+  }
+
+  // Products --------------------------------------------------------------------------------------
+
+  /// out[t, r] = matrix[r] · x[t].
+  func product(_ matrix: RowMatrix, from x: CUDABuffer, into out: CUDABuffer) {
+    if isSingle {
+      projectRows(matrix, x.row(0), dv_norm(), to: out.row(0))
+    } else {
+      multiply(matrix, from: x, tokens: batch.tokens.count, into: out)
+    }
+  }
+
+  private func projectRows(
+    _ matrix: RowMatrix, _ x: dv_address, _ norm: dv_norm, to y: dv_address, flag: dv_address = 0
+  ) {
+    launch(
+      .projectRows, matrix.dtype,
+      Grid(geometry.blocks(rows: matrix.rows, warps: 16, perMultiprocessor: 2)),
+      sharedBytes: LaunchGeometry.vectorBytes(matrix.columns),
+      dv_rows_arguments(
+        norm: norm, x: x, matrix: matrix.address, y: y, flag: flag, width: Int32(matrix.columns),
+        padded_width: Int32(matrix.paddedColumns), row_stride: matrix.elementStride,
+        rows: Int32(matrix.rows)))
+  }
+
+  private func multiply(
+    _ matrix: RowMatrix, from x: CUDABuffer, tokens: Int, into out: CUDABuffer
+  ) {
+    multiply(matrix, from: x, tokens: tokens, to: out.row(0), stride: out.stride)
+  }
+
+  /// out[t, r] = σ(matrix[r] · x[t] + bias[r]), for a batch.
+  func multiply(
+    _ matrix: RowMatrix, from x: CUDABuffer, tokens: Int, to out: dv_address, stride: Int,
+    bias: FloatVector? = nil, activation: Activation? = nil, flag: dv_address = 0
+  ) {
+    launch(
+      .multiplyRows, matrix.dtype, Grid((matrix.rows + 63) / 64, (tokens + 63) / 64),
+      dv_product_arguments(
+        a: x.row(0), b: matrix.address, bias: bias.address, out: out, flag: flag,
+        tokens: Int32(tokens), n: Int32(matrix.rows), k: Int32(matrix.columns),
+        a_stride: Int32(x.stride), b_stride: matrix.elementStride, out_stride: Int32(stride),
+        activation: activation?.kernelCode ?? -1))
+  }
+
+  /// out[t, c] = Σ_r x[t, r] · matrix[r, c], for a batch.
+  func multiplyTransposed(_ matrix: RowMatrix, from x: CUDABuffer, into out: CUDABuffer) {
+    willWrite(out)
+    let tokens = batch.tokens.count
+    launch(
+      .multiplyColumns, matrix.dtype, Grid((matrix.columns + 63) / 64, (tokens + 63) / 64),
+      dv_product_arguments(
+        a: x.row(0), b: matrix.address, bias: 0, out: out.row(0), flag: 0, tokens: Int32(tokens),
+        n: Int32(matrix.columns), k: Int32(matrix.rows), a_stride: Int32(x.stride),
+        b_stride: matrix.elementStride, out_stride: Int32(out.stride), activation: -1))
+  }
+}
+
+extension Activation {
+  /// The number that kernels know the function by.
+  var kernelCode: Int32 {
+    switch self {
+    case .relu: 0
+    case .gelu: 1
+    case .geluTanh: 2
+    case .silu: 3
+    }
+  }
+}

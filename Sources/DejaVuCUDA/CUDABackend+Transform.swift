@@ -1,0 +1,141 @@
+import CDejaVuCUDA
+package import DejaVuCore
+
+extension CUDABackend {
+  package func transform(
+    layer: Int, neurons: RowChoice<CUDARows>, reading x: CUDABuffer, into out: CUDABuffer
+  ) {
+    tally.neuronRowsOfAll += batch.tokens.count * architecture.neurons
+    if isSingle {
+      transformOne(layer: layer, neurons: neurons, x: x, into: out)
+    } else {
+      settle(x)
+      transformPrompt(layer: layer, neurons: neurons, x: x, into: out)
+    }
+  }
+
+  // One token -------------------------------------------------------------------------------------
+
+  private func transformOne(
+    layer: Int, neurons: RowChoice<CUDARows>, x: CUDABuffer, into out: CUDABuffer
+  ) {
+    var (raised, skips) = (allRows(architecture.neurons), true)
+    var (products, ranked): (dv_address, CUDARows?) = (0, nil)
+    switch neurons {
+    case .all: skips = false
+    case .nonzero: break
+    case .listed(let rows): raised = rows.choice
+    case .ranked(let measure, _, let chosen):
+      ranked = chosen
+      if measure == .product { products = scratch.scores.row(0) }
+    }
+    raise(layer: layer, raised, reading(x), products: products)
+    var summed = raised
+    if case .ranked(let measure, let rule, let chosen) = neurons {
+      reserve(chosen)
+      if measure == .contribution { sizeNeurons(layer: layer, scratch.activations) }
+      select(scratch.scores, by: rule, into: chosen)
+      summed = chosen.choice
+    }
+    let matrix = model.layers[layer].bundle.matrix
+    launch(
+      .sumNeurons, matrix.dtype, Grid(geometry.tiles, geometry.slices),
+      dv_down_arguments(
+        neurons: summed, values: scratch.activations.row(0), bundle: matrix.address,
+        out: scratch.sums.row(0), padded_width: Int32(matrix.paddedColumns),
+        row_stride: matrix.elementStride, rows_per_neuron: Int32(architecture.rowsPerNeuron),
+        out_stride: Int32(scratch.sums.stride), skips: skips ? 1 : 0,
+        values_by_row: ranked == nil ? 0 : 1))
+    out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
+    notes.append(.neurons(layer: layer, skips: skips, ranked: ranked))
+  }
+
+  private func raise(
+    layer: Int, _ neurons: dv_choice, _ vector: (x: dv_address, norm: dv_norm),
+    products: dv_address
+  ) {
+    let (weights, matrix) = (model.layers[layer], model.layers[layer].bundle.matrix)
+    var job = dv_up_arguments()
+    (job.norm, job.neurons, job.x) = (vector.norm, neurons, vector.x)
+    job.bundle = matrix.address
+    (job.up_bias, job.gate_bias) = (weights.upBias.address, weights.gateBias.address)
+    (job.values, job.products) = (scratch.activations.row(0), products)
+    job.counters = scratch.counters(layer: layer) + 16
+    (job.width, job.padded_width) = (Int32(architecture.hidden), Int32(matrix.paddedColumns))
+    job.row_stride = matrix.elementStride
+    job.rows_per_neuron = Int32(architecture.rowsPerNeuron)
+    job.activation = architecture.activation.kernelCode
+    launch(
+      .raiseNeurons, matrix.dtype,
+      Grid(geometry.blocks(rows: architecture.neurons, warps: 16, perMultiprocessor: 2)),
+      sharedBytes: LaunchGeometry.vectorBytes(architecture.hidden), job)
+  }
+
+  /// scores[t, n] = |values[t, n]| · ‖down[n]‖.
+  private func sizeNeurons(layer: Int, _ values: CUDABuffer) {
+    let matrix = model.layers[layer].bundle.matrix
+    launch(
+      .sizeNeurons, matrix.dtype, Grid((architecture.neurons + 7) / 8, batch.tokens.count),
+      dv_neuron_size_arguments(
+        values: values.row(0), bundle: matrix.address, sizes: scratch.scores.row(0),
+        neurons: Int32(architecture.neurons), padded_width: Int32(matrix.paddedColumns),
+        row_stride: matrix.elementStride, rows_per_neuron: Int32(architecture.rowsPerNeuron),
+        value_stride: Int32(values.stride), size_stride: Int32(scratch.scores.stride)))
+  }
+
+  // A prompt --------------------------------------------------------------------------------------
+
+  private func transformPrompt(
+    layer: Int, neurons: RowChoice<CUDARows>, x: CUDABuffer, into out: CUDABuffer
+  ) {
+    let (weights, tokens) = (model.layers[layer], batch.tokens.count)
+    let (values, gates) = (scratch.activations, scratch.gates)
+    var measure: RowMeasure?
+    if case .ranked(let wanted, _, _) = neurons { measure = wanted }
+    // Products are ranked before the activation bends them.
+    let isBent = weights.bundle.gate == nil && measure != .product
+    multiply(
+      weights.bundle.up, from: x, tokens: tokens, to: values.row(0), stride: values.stride,
+      bias: weights.upBias, activation: isBent ? architecture.activation : nil)
+    if let gate = weights.bundle.gate {
+      multiply(
+        gate, from: x, tokens: tokens, to: gates.row(0), stride: gates.stride,
+        bias: weights.gateBias)
+    }
+    if case .ranked(.product, let rule, let chosen) = neurons {
+      reserve(chosen)
+      select(weights.bundle.gate == nil ? values : gates, by: rule, into: chosen)
+    }
+    if !isBent {
+      launch(
+        .activateRows, Grid(tokens),
+        dv_activate_arguments(
+          values: values.row(0), gates: weights.bundle.gate == nil ? 0 : gates.row(0),
+          stride: Int32(values.stride), width: Int32(architecture.neurons),
+          activation: architecture.activation.kernelCode))
+    }
+    if case .ranked(.contribution, let rule, let chosen) = neurons {
+      reserve(chosen)
+      sizeNeurons(layer: layer, values)
+      select(scratch.scores, by: rule, into: chosen)
+    }
+    switch neurons {
+    case .all, .nonzero: tally.neuronRows += tokens * architecture.neurons
+    case .listed(let rows), .ranked(_, _, let rows):
+      mask(values, by: rows, lanes: 1, counter: scratch.counters(layer: layer) + 16)
+      notes.append(.neuronRows(layer: layer))
+    }
+    multiplyTransposed(weights.bundle.down, from: values, into: out)
+    tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
+    tally.weightFlops += 2 * tokens * weights.bundle.matrix.rows * architecture.hidden
+  }
+
+  /// Each token keeps the lanes of its own rows only.
+  func mask(_ values: CUDABuffer, by rows: CUDARows, lanes: Int, counter: dv_address) {
+    launch(
+      .maskRows, Grid(batch.tokens.count),
+      dv_mask_arguments(
+        rows: rows.choice, values: values.row(0), counter: counter, stride: Int32(values.stride),
+        lanes: Int32(lanes)))
+  }
+}

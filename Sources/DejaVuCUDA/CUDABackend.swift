@@ -1,0 +1,205 @@
+import CDejaVuCUDA
+package import DejaVuCore
+
+/// How a card runs a model.
+public struct CUDAOptions: Hashable, Sendable {
+  /// Type of stored keys and values; nil means float32 for float32 weights, else float16.
+  public var cacheType: DType?
+  /// Tokens of one prompt batch.
+  public var batchCapacity: Int
+
+  /// Options that suit every card.
+  public init(cacheType: DType? = nil, batchCapacity: Int = 512) {
+    self.cacheType = cacheType
+    self.batchCapacity = batchCapacity
+  }
+}
+
+/// Decodes on a card: verbs append launches, and ``synchronize()`` runs the step.
+///
+/// A decode step that comes again with the same launches is recorded as a graph and replayed:
+/// tokens, positions, counts and lists lie in the card's memory, and no launch depends on them.
+package final class CUDABackend: Backend {
+  package typealias Buffer = CUDABuffer
+  package typealias Cache = CUDACache
+  package typealias Rows = CUDARows
+
+  package let device: CUDADevice
+  package let options: CUDAOptions
+  package var tally = Tally()
+  /// The weights at their places on the card.
+  let model: PackedModel
+  let weights: DeviceModel
+  let module: KernelModule
+  let geometry: LaunchGeometry
+  let scratch: CUDAScratch
+  let cacheLayout: CUDACacheLayout
+  let launches = LaunchList()
+  var batch = StepBatch<CUDACache>()
+  /// What the step's blocks did, for the tally.
+  var notes: [BlockNote] = []
+  /// The buffer whose norm was not computed yet.
+  var pendingNorm: CUDABuffer?
+  /// Steps since the backend was made.
+  private(set) var stepNumber = 0
+  /// Choosers on the card, by where their first matrix lies on the host.
+  var choosers: [UnsafeRawPointer: DeviceChooser] = [:]
+  var chooserVectors: [UnsafeRawPointer: DeviceVector] = [:]
+  /// What the running step may still read.
+  var retired: [DeviceMemory] = []
+  private let cacheContext: CacheContext
+  private var recorder = StepRecorder()
+  /// Whether part of the step has run already.
+  private var isBroken = false
+  /// A failure to find memory in a verb, which must not throw.
+  private var shortage: BackendError?
+
+  package init(
+    weights: DeviceModel, module: KernelModule, options: CUDAOptions = CUDAOptions()
+  ) throws(BackendError) {
+    let (device, architecture) = (weights.device, weights.weights.architecture)
+    self.weights = weights
+    self.device = device
+    self.module = module
+    self.options = options
+    model = weights.weights
+    cacheLayout = CUDACacheLayout(
+      layers: architecture.layers, groups: architecture.kvHeads,
+      paddedHead: Padding.head(architecture.headWidth),
+      dtype: Self.cacheType(of: weights.weights, options),
+      keptStride: LaunchGeometry.arranged(architecture.hidden))
+    geometry = LaunchGeometry(model: model, multiprocessors: device.multiprocessors)
+    cacheContext = CacheContext(device, module: module)
+    scratch = try CUDAScratch(device, model: model, layout: cacheLayout, geometry: geometry)
+  }
+
+  /// What keys and values of a model are stored in.
+  package static func cacheType(of model: PackedModel, _ options: CUDAOptions) -> DType {
+    options.cacheType ?? (model.format == .plain(.float32) ? .float32 : .float16)
+  }
+
+  /// What the model's kernels are compiled for.
+  package static func kernelOptions(
+    of model: PackedModel, on device: CUDADevice, _ options: CUDAOptions
+  ) -> KernelOptions {
+    KernelOptions(
+      capability: device.capability, cacheType: cacheType(of: model, options),
+      paddedHead: Padding.head(model.architecture.headWidth))
+  }
+
+  package var architecture: Architecture { model.architecture }
+  package var batchCapacity: Int { options.batchCapacity }
+  /// Decode steps that were replayed whole, and the kernels of the last of them.
+  package var replays: Int { recorder.replays }
+  package var graphNodes: Int { recorder.nodes }
+  var isSingle: Bool { batch.tokens.count == 1 }
+
+  package func makeBuffer(width: Int) -> CUDABuffer {
+    let stride = Padding.width(width)
+    let memory = attempt {
+      () throws(BackendError) in
+      try DeviceMemory(device, byteCount: 4 * stride * batchCapacity, what: "a buffer")
+    }
+    return CUDABuffer(memory: memory, stride: stride)
+  }
+
+  package func makeCache(capacity: Int, window: Int) throws(BackendError) -> CUDACache {
+    device.enter()
+    let cache = try CUDACache(
+      cacheContext, layout: cacheLayout, capacity: capacity, window: window)
+    try device.throwFailure()
+    return cache
+  }
+
+  package func combine(_ contribution: CUDABuffer) {}
+
+  // A step ----------------------------------------------------------------------------------------
+
+  package func begin(_ batch: StepBatch<CUDACache>) {
+    precondition(
+      batch.tokens.count <= batchCapacity,
+      "\(batch.tokens.count) tokens in a batch of \(batchCapacity)")
+    device.enter()
+    self.batch = batch
+    stepNumber += 1
+    isBroken = false
+    launches.removeAll()
+    notes.removeAll(keepingCapacity: true)
+    pendingNorm?.deferred = nil
+    pendingNorm = nil
+    let positions = batch.slices.map { slice in
+      precondition(
+        slice.position + slice.count <= slice.cache.capacity,
+        "\(slice.position + slice.count) positions in a cache of \(slice.cache.capacity)")
+      return slice.cache.capacity
+    }
+    attempt { () throws(BackendError) in
+      retired += try scratch.reserve(
+        tokens: batch.tokens.count, wanted: batch.wanted.count, batchCapacity: batchCapacity,
+        positions: positions.max() ?? 0)
+    }
+    scratch.upload(batch)
+    launch(
+      .clearWords, Grid(1),
+      dv_clear_arguments(words: scratch.results, count: Int32(scratch.resultWords)))
+    tally.tokens += batch.tokens.count
+  }
+
+  /// Appends a launch to the step.
+  func launch<Arguments: BitwiseCopyable>(
+    _ kernel: Kernel, _ type: DType = .float32, _ grid: Grid, sharedBytes: Int = 0,
+    _ arguments: Arguments
+  ) {
+    guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
+    module.allow(kernel, type, sharedBytes: sharedBytes)
+    launches.append(
+      module.function(kernel, type), threads: kernel.shape.threads, grid: grid,
+      sharedBytes: sharedBytes, arguments)
+  }
+
+  /// Runs what the step has come to, for whoever looks at it in between.
+  func flush() {
+    isBroken = true
+    launches.run(on: device)
+    launches.removeAll()
+  }
+
+  package func synchronize() throws(BackendError) {
+    if let shortage { throw shortage }
+    if isBroken || !isSingle { flush() } else { recorder.run(launches, on: device) }
+    scratch.fetch(wanted: batch.wanted.count)
+    device.wait()
+    retired.removeAll()
+    try device.throwFailure()
+    for slice in batch.slices { slice.cache.grow(by: slice.count) }
+    count(notes)
+    guard scratch.hasBadLogit else { return }
+    for (index, token) in batch.wanted.enumerated()
+    where !logits(index).allSatisfy({ $0.isFinite }) {
+      throw .nonFiniteLogits(position: position(of: token))
+    }
+  }
+
+  package func logits(_ index: Int) -> UnsafeBufferPointer<Float> {
+    scratch.logits(index)
+  }
+
+  /// Position, in its own sequence, of the batch's token at `index`.
+  private func position(of index: Int) -> Int {
+    for slice in batch.slices where index < slice.start + slice.count {
+      return slice.position + index - slice.start
+    }
+    return 0
+  }
+
+  /// Keeps a failure until the step ends: verbs do not throw.
+  @discardableResult
+  func attempt<Result>(_ body: () throws(BackendError) -> Result) -> Result? {
+    do throws(BackendError) {
+      return try body()
+    } catch {
+      if shortage == nil { shortage = error }
+      return nil
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import CDejaVuCUDA
+package import DejaVuCore
+
+/// Sizes that all caches of one backend share.
+struct CUDACacheLayout {
+  let layers: Int
+  let groups: Int
+  let paddedHead: Int
+  let dtype: DType
+  /// Floats of one kept input, in the order in which kernels keep vectors.
+  let keptStride: Int
+
+  /// Bytes of keys, or of values, of one layer.
+  func planeBytes(_ capacity: Int) -> Int { groups * capacity * paddedHead * dtype.size }
+}
+
+/// Keys and values of one sequence on a card, `[layer][group, position, width]`; and the inputs
+/// kept for groups that owe keys and values.
+package final class CUDACache: SequenceCache {
+  let layout: CUDACacheLayout
+  package let capacity: Int
+  /// Positions whose inputs are kept; 0 computes keys and values of every group at once.
+  let window: Int
+  package private(set) var count = 0
+  private let context: CacheContext
+  private let keys: DeviceMemory
+  private let values: DeviceMemory
+  /// float `[layer][window, keptStride]`.
+  private let kept: DeviceMemory?
+  /// int32 `[layer][group]`, the first position whose key and value are not stored.
+  private let settled: DeviceMemory
+
+  init(
+    _ context: CacheContext, layout: CUDACacheLayout, capacity: Int, window: Int
+  ) throws(BackendError) {
+    self.context = context
+    self.layout = layout
+    self.capacity = capacity
+    self.window = window
+    let device = context.device
+    let bytes = layout.layers * layout.planeBytes(max(capacity, 1))
+    keys = try DeviceMemory(device, byteCount: bytes, what: "the key cache")
+    values = try DeviceMemory(device, byteCount: bytes, what: "the value cache")
+    kept =
+      window > 0
+      ? try DeviceMemory(
+        device, byteCount: 4 * layout.layers * window * layout.keptStride, what: "kept inputs")
+      : nil
+    settled = try DeviceMemory(
+      device, byteCount: 4 * layout.layers * layout.groups, what: "the cache's debts")
+    // Lanes behind a head's width are multiplied with zeros and must be numbers.
+    for memory in [keys, values, settled] { memory.clear() }
+    kept?.clear()
+  }
+
+  package func truncate(to count: Int) {
+    precondition(count >= 0 && count <= self.count, "cannot cut \(self.count) back to \(count)")
+    self.count = count
+    let entries = layout.layers * layout.groups
+    context.launch(
+      .clipSettled, Grid((entries + 255) / 256),
+      dv_clip_arguments(
+        settled: settled.address, entries: Int32(entries), count: Int32(count)))
+  }
+
+  package func fork(capacity: Int) throws(BackendError) -> CUDACache {
+    guard capacity >= count else { throw .contextExceeded(needed: count, limit: capacity) }
+    let copy = try CUDACache(context, layout: layout, capacity: capacity, window: window)
+    let pieces = layout.paddedHead * layout.dtype.size / 16
+    for (from, to) in [(keys, copy.keys), (values, copy.values)] where count > 0 {
+      context.launch(
+        .forkPlanes, Grid(min((count * pieces + 255) / 256, 64), layout.layers * layout.groups),
+        dv_fork_arguments(
+          from: from.address, to: to.address, from_stride: Int32(self.capacity * pieces),
+          to_stride: Int32(capacity * pieces), pieces: Int32(count * pieces)))
+    }
+    for (from, to) in [(settled, copy.settled), (kept, copy.kept)] {
+      guard let from, let to else { continue }
+      context.copy(from, to: to)
+    }
+    copy.count = count
+    try context.device.throwFailure()
+    return copy
+  }
+
+  /// Called when a step has written `tokens` more positions in every layer.
+  func grow(by tokens: Int) { count += tokens }
+
+  func keys(layer: Int) -> dv_address {
+    keys.address + dv_address(layer * layout.planeBytes(capacity))
+  }
+  func values(layer: Int) -> dv_address {
+    values.address + dv_address(layer * layout.planeBytes(capacity))
+  }
+  func settled(layer: Int) -> dv_address { settled.address + dv_address(4 * layer * layout.groups) }
+  func kept(layer: Int) -> dv_address {
+    kept.map { $0.address + dv_address(4 * layer * window * layout.keptStride) } ?? 0
+  }
+
+  /// Keys and values owed over all layers, groups and positions.
+  package var debt: Int {
+    let entries = layout.layers * layout.groups
+    var first = [Int32](repeating: 0, count: entries)
+    first.withUnsafeMutableBytes {
+      guard let base = $0.baseAddress else { return }
+      context.device.fetch(settled.address, to: base, bytes: $0.count)
+    }
+    context.device.wait()
+    return first.reduce(0) { $0 + count - Int($1) }
+  }
+}
+
+/// What caches need of their backend when they are cut or copied between steps.
+final class CacheContext {
+  let device: CUDADevice
+  private let module: KernelModule
+  private let list = LaunchList(capacity: 256)
+
+  init(_ device: CUDADevice, module: KernelModule) {
+    self.device = device
+    self.module = module
+  }
+
+  /// Puts one kernel into the stream.
+  func launch<Arguments: BitwiseCopyable>(_ kernel: Kernel, _ grid: Grid, _ arguments: Arguments) {
+    device.enter()
+    list.removeAll()
+    list.append(
+      module.function(kernel, .float32), threads: kernel.shape.threads, grid: grid, sharedBytes: 0,
+      arguments)
+    list.run(on: device)
+  }
+
+  func copy(_ from: DeviceMemory, to: DeviceMemory) {
+    guard device.failure == nil else { return }
+    device.check(
+      device.driver.copy_inside?(to.address, from.address, from.byteCount, device.stream),
+      "a cache cannot be copied")
+  }
+}

@@ -1,0 +1,184 @@
+import CDejaVuCUDA
+import DejaVuCore
+
+/// A backend's working space on its card.
+final class CUDAScratch {
+  private let device: CUDADevice
+  private let architecture: Architecture
+  private let layout: CUDACacheLayout
+  /// Tokens that there is room for.
+  private var tokens = 0
+  private var logitRows = 0
+  private var positions = 0
+
+  /// float `[T, F]` activations, and gates where there are any.
+  private(set) var activations = CUDABuffer(memory: nil, stride: 0)
+  private(set) var gates = CUDABuffer(memory: nil, stride: 0)
+  /// float `[T, (H + 2 K) · h]`, queries, keys and values; of one token, queries.
+  private(set) var projected = CUDABuffer(memory: nil, stride: 0)
+  private(set) var context = CUDABuffer(memory: nil, stride: 0)
+  private(set) var embedding = CUDABuffer(memory: nil, stride: 0)
+  /// float `[T, max(F, K)]`, what rows are chosen by.
+  private(set) var scores = CUDABuffer(memory: nil, stride: 0)
+  private(set) var wanted = CUDABuffer(memory: nil, stride: 0)
+  /// float `[slices, D]` and `[H, splits, paddedHead + 2]`.
+  let sums: CUDABuffer
+  let attentionParts: DeviceMemory
+  /// float `[H]`, with ALiBi.
+  let slopes: DeviceMemory?
+  /// int32 `[T]` token ids, then `[T]` positions.
+  private let ids: DeviceMemory
+  private let hostIds: PinnedMemory
+  private let idCapacity: Int
+  /// A flag, counters `[L, 8]`, then logits `[wanted, V]`.
+  private var resultMemory: DeviceMemory
+  private var hostResults: PinnedMemory
+  private(set) var cosines: DeviceMemory?
+  private(set) var sines: DeviceMemory?
+
+  init(
+    _ device: CUDADevice, model: PackedModel, layout: CUDACacheLayout, geometry: LaunchGeometry,
+    idCapacity: Int = 1 << 16
+  ) throws(BackendError) {
+    self.device = device
+    self.layout = layout
+    self.idCapacity = idCapacity
+    architecture = model.architecture
+    let (a, words) = (architecture, 8 + 8 * architecture.layers)
+    let width = Padding.width(a.hidden)
+    sums = CUDABuffer(
+      memory: try DeviceMemory(
+        device, byteCount: 4 * geometry.slices * width, what: "sums of rows"), stride: width)
+    attentionParts = try DeviceMemory(
+      device, byteCount: 4 * a.heads * geometry.splits * (layout.paddedHead + 2),
+      what: "parts of attention")
+    ids = try DeviceMemory(device, byteCount: 8 * idCapacity, what: "tokens")
+    hostIds = try PinnedMemory(device, byteCount: 8 * idCapacity, what: "tokens")
+    resultMemory = try DeviceMemory(device, byteCount: 4 * words, what: "results")
+    hostResults = try PinnedMemory(device, byteCount: 4 * words, what: "results")
+    guard a.positions == .alibi else {
+      slopes = nil
+      return
+    }
+    let memory = try DeviceMemory(device, byteCount: 4 * a.heads, what: "slopes")
+    alibiSlopes(heads: a.heads).withUnsafeBytes {
+      if let base = $0.baseAddress { device.copy(base, to: memory.address, bytes: $0.count) }
+    }
+    slopes = memory
+  }
+
+  // Results ---------------------------------------------------------------------------------------
+
+  var results: dv_address { resultMemory.address }
+  /// int32s before the logits, which start at a multiple of 16 bytes.
+  var resultWords: Int { 8 + 8 * architecture.layers }
+  /// Set when a logit is not finite.
+  var flag: dv_address { results }
+  /// Of a layer: four of attention, then two of the MLP.
+  func counters(layer: Int) -> dv_address { results + dv_address(4 * (8 + 8 * layer)) }
+  var logits: dv_address { results + dv_address(4 * resultWords) }
+
+  func logits(_ index: Int) -> UnsafeBufferPointer<Float> {
+    let base = (hostResults.base + 4 * resultWords).assumingMemoryBound(to: Float.self)
+    return UnsafeBufferPointer(
+      start: base + index * architecture.vocabulary, count: architecture.vocabulary)
+  }
+
+  var hasBadLogit: Bool { hostResults.base.load(as: Int32.self) != 0 }
+
+  func counter(layer: Int, _ at: Int) -> Int {
+    Int(hostResults.base.load(fromByteOffset: 4 * (8 + 8 * layer + at), as: Int32.self))
+  }
+
+  func fetch(wanted: Int) {
+    device.fetch(
+      results, to: hostResults.base, bytes: 4 * (resultWords + wanted * architecture.vocabulary))
+  }
+
+  // Tokens ----------------------------------------------------------------------------------------
+
+  var tokenIds: dv_address { ids.address }
+  func positions(token: Int) -> dv_address { ids.address + dv_address(4 * (idCapacity + token)) }
+
+  func upload(_ batch: StepBatch<CUDACache>) {
+    precondition(batch.tokens.count <= idCapacity, "\(batch.tokens.count) tokens in one batch")
+    let host = hostIds.base.assumingMemoryBound(to: Int32.self)
+    for (t, token) in batch.tokens.enumerated() { host[t] = token }
+    for slice in batch.slices {
+      for i in 0..<slice.count {
+        host[idCapacity + slice.start + i] = Int32(slice.position + i)
+      }
+    }
+    let bytes = 4 * batch.tokens.count
+    device.copyLater(hostIds.base, to: ids.address, bytes: bytes)
+    device.copyLater(hostIds.base + 4 * idCapacity, to: positions(token: 0), bytes: bytes)
+  }
+
+  // Room ------------------------------------------------------------------------------------------
+
+  /// Makes room for a step; more than one token makes room for a whole batch.
+  ///
+  /// - Returns: memory that is no longer used once the stream is empty.
+  func reserve(
+    tokens count: Int, wanted rows: Int, batchCapacity: Int, positions: Int
+  ) throws(BackendError) -> [DeviceMemory] {
+    var old: [DeviceMemory] = []
+    if count > tokens { old += try grow(tokens: count > 1 ? batchCapacity : 1) }
+    if rows > logitRows {
+      let bytes = 4 * (resultWords + rows * architecture.vocabulary)
+      old.append(resultMemory)
+      resultMemory = try DeviceMemory(device, byteCount: bytes, what: "logits")
+      device.wait()
+      hostResults = try PinnedMemory(device, byteCount: bytes, what: "logits")
+      logitRows = rows
+    }
+    if case .rotary(let rotary) = architecture.positions, positions > self.positions {
+      old += try turn(rotary, positions: positions)
+    }
+    return old
+  }
+
+  private func grow(tokens count: Int) throws(BackendError) -> [DeviceMemory] {
+    let a = architecture
+    var old: [DeviceMemory] = []
+    func buffer(_ before: CUDABuffer, _ width: Int) throws(BackendError) -> CUDABuffer {
+      if let memory = before.memory { old.append(memory) }
+      let stride = Padding.width(width)
+      return CUDABuffer(
+        memory: try DeviceMemory(device, byteCount: 4 * count * stride, what: "working space"),
+        stride: stride)
+    }
+    activations = try buffer(activations, a.neurons)
+    if a.isGated { gates = try buffer(gates, a.neurons) }
+    projected = try buffer(projected, (a.heads + 2 * a.kvHeads) * a.headWidth)
+    context = try buffer(context, a.heads * a.headWidth)
+    if a.projectsEmbedding { embedding = try buffer(embedding, a.embeddingWidth) }
+    scores = try buffer(scores, max(a.neurons, a.kvHeads))
+    wanted = try buffer(wanted, a.hidden)
+    tokens = count
+    return old
+  }
+
+  /// Cosines and sines `[positions, half]`.
+  private func turn(_ rotary: Rotary, positions: Int) throws(BackendError) -> [DeviceMemory] {
+    let (half, frequencies) = (rotary.width / 2, rotary.frequencies)
+    var (cosine, sine) = ([Float](repeating: 0, count: half), [Float](repeating: 0, count: half))
+    var tables: [[Float]] = [[], []]
+    for position in 0..<positions {
+      rotary.turn(at: position, frequencies: frequencies, cosines: &cosine, sines: &sine)
+      tables[0] += cosine
+      tables[1] += sine
+    }
+    let old = [cosines, sines].compactMap { $0 }
+    var made: [DeviceMemory] = []
+    for table in tables {
+      let memory = try DeviceMemory(device, byteCount: 4 * table.count, what: "rotations")
+      table.withUnsafeBytes {
+        if let base = $0.baseAddress { device.copy(base, to: memory.address, bytes: $0.count) }
+      }
+      made.append(memory)
+    }
+    (cosines, sines, self.positions) = (made[0], made[1], positions)
+    return old
+  }
+}

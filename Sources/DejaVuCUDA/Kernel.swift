@@ -1,0 +1,108 @@
+import CDejaVuCUDA
+package import DejaVuCore
+
+/// The kernels that the backend launches, with the threads of a block.
+enum Kernel: Int, CaseIterable {
+  case embedRows, normalizeRows, addParts, projectRows, clearWords, assignList, readMemory, fillRows
+  case projectHeads, attendCache, mergeContext, clipSettled, forkPlanes
+  case sumHeads, raiseNeurons, sumNeurons, sizeNeurons, sizeGroups
+  case scoreRows, selectRows
+  case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
+
+  /// Name in the source, threads of a block, and whether there is one for each type of weights.
+  var shape: (name: String, threads: Int, isTyped: Bool) {
+    switch self {
+    case .embedRows: ("embed_rows", 256, true)
+    case .normalizeRows: ("normalize_rows", 256, false)
+    case .addParts: ("add_parts", 256, false)
+    case .projectRows: ("project_rows", 512, true)
+    case .clearWords: ("clear_words", 256, false)
+    case .assignList: ("assign_list", 256, false)
+    case .readMemory: ("read_memory", 512, false)
+    case .fillRows: ("fill_rows", 256, true)
+    case .projectHeads: ("project_heads", 512, true)
+    case .attendCache: ("attend_cache", 128, false)
+    case .mergeContext: ("merge_context", 256, false)
+    case .clipSettled: ("clip_settled", 256, false)
+    case .forkPlanes: ("fork_planes", 256, false)
+    case .sumHeads: ("sum_heads", 256, true)
+    case .raiseNeurons: ("raise_neurons", 512, true)
+    case .sumNeurons: ("sum_neurons", 256, true)
+    case .sizeNeurons: ("size_neurons", 256, true)
+    case .sizeGroups: ("size_groups", 256, true)
+    case .scoreRows: ("score_rows", 256, false)
+    case .selectRows: ("select_rows", 1024, false)
+    case .multiplyRows: ("multiply_rows", 256, true)
+    case .multiplyColumns: ("multiply_columns", 256, true)
+    case .storeKeys: ("store_keys", 256, false)
+    case .turnQueries: ("turn_queries", 256, false)
+    case .attendPrompt: ("attend_prompt", 256, false)
+    case .maskRows: ("mask_rows", 256, false)
+    case .activateRows: ("activate_rows", 256, false)
+    }
+  }
+}
+
+extension DType {
+  /// What names of kernels end in.
+  var kernelSuffix: String {
+    switch self {
+    case .float32: "_f32"
+    case .float16: "_f16"
+    case .bfloat16: "_bf16"
+    }
+  }
+}
+
+/// A card's machine code, with every kernel looked up once.
+package final class KernelModule {
+  private let device: CUDADevice
+  private let module: dejavu_handle
+  /// By kernel and type of weights.
+  private let functions: [dejavu_handle]
+
+  /// - Throws: ``BackendError/unavailable(backend:reason:)`` where the card does not take the code.
+  package init(_ device: CUDADevice, image: UnsafeRawPointer) throws(BackendError) {
+    var module: dejavu_handle?
+    guard device.driver.load_module?(&module, image) == 0, let module else {
+      throw CUDADevice.unavailable("\(device.name) does not take the compiled kernels")
+    }
+    var functions: [dejavu_handle] = []
+    for kernel in Kernel.allCases {
+      for type in DType.allCases {
+        let shape = kernel.shape
+        let name = shape.isTyped ? shape.name + type.kernelSuffix : shape.name
+        var function: dejavu_handle?
+        guard device.driver.find_function?(&function, module, name) == 0, let function else {
+          _ = device.driver.unload_module?(module)
+          throw CUDADevice.unavailable("the compiled kernels lack '\(name)'")
+        }
+        functions.append(function)
+      }
+    }
+    self.device = device
+    self.module = module
+    self.functions = functions
+  }
+
+  deinit { _ = device.driver.unload_module?(module) }
+
+  func function(_ kernel: Kernel, _ type: DType) -> dejavu_handle {
+    let at =
+      switch type {
+      case .float32: 0
+      case .float16: 1
+      case .bfloat16: 2
+      }
+    return functions[kernel.rawValue * 3 + at]
+  }
+
+  /// Lets a kernel ask for more shared memory than every card grants unasked.
+  func allow(_ kernel: Kernel, _ type: DType, sharedBytes: Int) {
+    guard sharedBytes > 48 << 10 else { return }
+    device.check(
+      device.driver.set_function?(
+        function(kernel, type), Int32(dejavu_greatest_dynamic_shared), Int32(sharedBytes)),
+      "\(kernel.shape.name) needs \(sharedBytes) bytes of shared memory")
+  }
+}
