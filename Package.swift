@@ -45,7 +45,8 @@ let package = Package(
     .target(
       name: "DejaVuCPU", dependencies: ["DejaVuCore", "CDejaVuKernels"], swiftSettings: strict),
     .target(
-      name: "DejaVuCUDA", dependencies: ["DejaVuCore", "CDejaVuCUDA"], swiftSettings: strict),
+      name: "DejaVuCUDA", dependencies: ["DejaVuCore", "DejaVuFormats", "CDejaVuCUDA"],
+      swiftSettings: strict),
     .target(
       name: "DejaVuModels", dependencies: ["DejaVuCore", "DejaVuFormats", "DejaVuJSON"],
       swiftSettings: strict),
@@ -98,8 +99,15 @@ let package = Package(
         "CDejaVuKernels",
       ],
       swiftSettings: strict),
+    .target(
+      name: "CDejaVuEmulation", dependencies: ["CDejaVuCUDA"], path: "Tests/CDejaVuEmulation"),
     .testTarget(
-      name: "DejaVuCUDATests", dependencies: ["DejaVuCUDA", "DejaVuCore"], swiftSettings: strict),
+      name: "DejaVuCUDATests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVuCUDA", "DejaVuCore", "DejaVuCPU", "DejaVuReference",
+        "DejaVuModels", "CDejaVuEmulation", "CDejaVuCUDA",
+      ],
+      swiftSettings: strict),
     .testTarget(
       name: "DejaVuModelsTests",
       dependencies: [
@@ -123,5 +131,6 @@ let package = Package(
     .testTarget(
       name: "DejaVuCLITests", dependencies: ["DejaVu", "DejaVuTestSupport"],
       resources: [.copy("Snapshots")], swiftSettings: strict),
-  ]
+  ],
+  cxxLanguageStandard: .cxx17
 )

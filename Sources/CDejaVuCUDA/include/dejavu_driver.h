@@ -28,30 +28,30 @@ typedef struct {
   int (*_Nullable device)(int *device, int index);
   int (*_Nullable device_name)(char *name, int size, int device);
   int (*_Nullable device_attribute)(int *value, int attribute, int device);
-  int (*_Nullable retain_context)(dejavu_handle_out context, int device);
+  int (*_Nullable retain_context)(dejavu_handle_out _Nonnull context, int device);
   int (*_Nullable release_context)(int device);
   int (*_Nullable set_context)(dejavu_handle _Nullable context);
   int (*_Nullable memory_info)(size_t *free, size_t *total);
   int (*_Nullable allocate)(dv_address *address, size_t bytes);
   int (*_Nullable release)(dv_address address);
-  int (*_Nullable allocate_host)(dejavu_handle_out memory, size_t bytes);
+  int (*_Nullable allocate_host)(dejavu_handle_out _Nonnull memory, size_t bytes);
   int (*_Nullable release_host)(dejavu_handle memory);
   int (*_Nullable copy_in)(dv_address to, const void *from, size_t bytes, dejavu_handle _Nullable s);
   int (*_Nullable copy_out)(void *to, dv_address from, size_t bytes, dejavu_handle _Nullable s);
   int (*_Nullable copy_inside)(dv_address to, dv_address from, size_t bytes,
                                dejavu_handle _Nullable s);
   int (*_Nullable fill)(dv_address to, unsigned char byte, size_t bytes, dejavu_handle _Nullable s);
-  int (*_Nullable make_stream)(dejavu_handle_out stream, unsigned flags);
+  int (*_Nullable make_stream)(dejavu_handle_out _Nonnull stream, unsigned flags);
   int (*_Nullable release_stream)(dejavu_handle stream);
   int (*_Nullable wait_stream)(dejavu_handle _Nullable stream);
-  int (*_Nullable make_event)(dejavu_handle_out event, unsigned flags);
+  int (*_Nullable make_event)(dejavu_handle_out _Nonnull event, unsigned flags);
   int (*_Nullable release_event)(dejavu_handle event);
   int (*_Nullable record_event)(dejavu_handle event, dejavu_handle _Nullable stream);
   int (*_Nullable wait_event)(dejavu_handle event);
   int (*_Nullable elapsed)(float *milliseconds, dejavu_handle first, dejavu_handle last);
-  int (*_Nullable load_module)(dejavu_handle_out module, const void *image);
+  int (*_Nullable load_module)(dejavu_handle_out _Nonnull module, const void *image);
   int (*_Nullable unload_module)(dejavu_handle module);
-  int (*_Nullable find_function)(dejavu_handle_out function, dejavu_handle module,
+  int (*_Nullable find_function)(dejavu_handle_out _Nonnull function, dejavu_handle module,
                                  const char *name);
   int (*_Nullable set_function)(dejavu_handle function, int attribute, int value);
   int (*_Nullable launch)(dejavu_handle function, unsigned grid_x, unsigned grid_y,
@@ -59,10 +59,10 @@ typedef struct {
                           unsigned shared_bytes, dejavu_handle _Nullable stream,
                           void *_Nullable *_Nullable arguments, void *_Nullable *_Nullable extra);
   int (*_Nullable begin_capture)(dejavu_handle stream, int mode);
-  int (*_Nullable end_capture)(dejavu_handle stream, dejavu_handle_out graph);
+  int (*_Nullable end_capture)(dejavu_handle stream, dejavu_handle_out _Nonnull graph);
   int (*_Nullable count_nodes)(dejavu_handle graph, dejavu_handle _Nullable *_Nullable nodes,
                                size_t *count);
-  int (*_Nullable instantiate)(dejavu_handle_out graph_exec, dejavu_handle graph,
+  int (*_Nullable instantiate)(dejavu_handle_out _Nonnull graph_exec, dejavu_handle graph,
                                unsigned long long flags);
   int (*_Nullable launch_graph)(dejavu_handle graph_exec, dejavu_handle _Nullable stream);
   int (*_Nullable release_graph_exec)(dejavu_handle graph_exec);

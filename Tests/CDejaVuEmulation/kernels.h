@@ -1,0 +1,140 @@
+// The kernels' own text as C++, once for each file that includes this: HEAD_CHUNKS and CACHE say
+// for which cache, MODULE names the result.
+#include <cmath>
+#include <cstring>
+
+#include "fibers.h"
+#include "registry.h"
+
+#define DEJAVU_EMULATED 1
+
+namespace {
+
+#include "dejavu_cuda_arguments.h"
+
+using emulation::block_dimensions;
+using emulation::block_index;
+using emulation::grid_dimensions;
+using emulation::thread_index;
+
+#define threadIdx thread_index
+#define blockIdx block_index
+#define blockDim block_dimensions
+#define gridDim grid_dimensions
+#define DEVICE static inline __attribute__((unused))
+#define DEVICE_MEMBER inline
+#define KERNEL(threads, blocks) static void
+#define SHARED static thread_local
+#define DYNAMIC(type, name) type *name = (type *)emulation::shared_memory
+
+DEVICE void __syncthreads() { emulation::wait_for_block(); }
+template <class T> DEVICE T __shfl_sync(unsigned, T value, int lane) {
+  unsigned bits;
+  std::memcpy(&bits, &value, 4);
+  bits = emulation::shuffle(bits, (unsigned)lane);
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+template <class T> DEVICE T __shfl_xor_sync(unsigned mask, T value, int step) {
+  return __shfl_sync(mask, value, (int)(threadIdx.x % 32) ^ step);
+}
+template <class T> DEVICE T __shfl_down_sync(unsigned mask, T value, int step) {
+  int lane = (int)(threadIdx.x % 32);
+  return __shfl_sync(mask, value, lane + step < 32 ? lane + step : lane);
+}
+DEVICE unsigned __ballot_sync(unsigned, bool value) { return emulation::ballot(value); }
+DEVICE void __syncwarp() { emulation::ballot(true); }
+DEVICE int __popc(unsigned value) { return __builtin_popcount(value); }
+// Threads take turns: nothing happens between reading and writing.
+DEVICE int atomicAdd(int *to, int value) {
+  int old = *to;
+  *to += value;
+  return old;
+}
+DEVICE int atomicMax(int *to, int value) {
+  int old = *to;
+  if (value > old) *to = value;
+  return old;
+}
+DEVICE float __uint_as_float(unsigned bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+DEVICE float __int_as_float(int bits) { return __uint_as_float((unsigned)bits); }
+DEVICE unsigned __float_as_uint(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, 4);
+  return bits;
+}
+
+DEVICE float widen_f16(unsigned short bits) {
+  _Float16 half;
+  std::memcpy(&half, &bits, 2);
+  return (float)half;
+}
+DEVICE unsigned short narrow_f16(float value) {
+  _Float16 half = (_Float16)value;
+  unsigned short bits;
+  std::memcpy(&bits, &half, 2);
+  return bits;
+}
+DEVICE unsigned short narrow_bf16(float value) {
+  unsigned bits = __float_as_uint(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+  return (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+DEVICE int dot4(unsigned codes, unsigned q, int sum) {
+  for (int i = 0; i < 4; i++)
+    sum += (int)((codes >> (8 * i)) & 255) * (int)(signed char)((q >> (8 * i)) & 255);
+  return sum;
+}
+struct Quad;
+DEVICE Quad stream(const void *from);
+
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wunused-function"
+#include "../../Sources/CDejaVuCUDA/kernels/common.cuh"
+
+DEVICE Quad stream(const void *from) {
+  if ((unsigned long long)from % 16) __builtin_trap();
+  return *(const Quad *)from;
+}
+
+#include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
+#pragma clang diagnostic pop
+
+/// Calls a kernel with arguments that lie in memory.
+template <auto kernel> struct Caller;
+template <class Arguments, void (*kernel)(Arguments)> struct Caller<kernel> {
+  static void call(const void *bytes) {
+    Arguments arguments;
+    std::memcpy(&arguments, bytes, sizeof arguments);
+    kernel(arguments);
+  }
+  static constexpr emulation::Entry entry(const char *name) {
+    return {name, call, sizeof(Arguments)};
+  }
+};
+
+#define ONE(name) Caller<name>::entry(#name),
+#define TYPED(name) ONE(name##_f32) ONE(name##_f16) ONE(name##_bf16)
+
+const emulation::Entry entries[] = {
+    TYPED(embed_rows) TYPED(project_rows) TYPED(fill_rows) TYPED(project_heads)
+    TYPED(sum_heads) TYPED(raise_neurons) TYPED(sum_neurons) TYPED(size_neurons)
+    TYPED(size_groups) TYPED(multiply_rows) TYPED(multiply_columns)
+    ONE(normalize_rows) ONE(add_parts) ONE(clear_words) ONE(assign_list) ONE(read_memory)
+    ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(score_rows)
+    ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
+    ONE(activate_rows)};
+
+}  // namespace
+
+namespace emulation {
+const Module MODULE = {entries, sizeof entries / sizeof *entries};
+}

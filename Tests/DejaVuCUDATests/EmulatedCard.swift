@@ -1,0 +1,50 @@
+import CDejaVuCUDA
+import CDejaVuEmulation
+import DejaVuCUDA
+import DejaVuCore
+import DejaVuTestSupport
+import Foundation
+
+/// Backends on the card of this machine where `DEJAVU_TEST_CARD` asks for it, else on an emulated
+/// one, which runs the same kernels' text.
+enum TestCard {
+  static let isReal = ProcessInfo.processInfo.environment["DEJAVU_TEST_CARD"] == "1"
+
+  static func backend(
+    _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64)
+  ) throws -> CUDABackend {
+    if isReal {
+      let device = try CUDADevice()
+      return try CUDABackend(
+        weights: DeviceModel(uploading: model, to: device),
+        module: KernelStore().module(
+          for: CUDABackend.kernelOptions(of: model, on: device, options), on: device),
+        options: options)
+    }
+    var driver = dejavu_driver()
+    dejavu_emulated_driver(&driver)
+    let device = try CUDADevice(driver: driver)
+    let kernels = CUDABackend.kernelOptions(of: model, on: device, options)
+    guard
+      let image = dejavu_emulated_module(
+        Int32(kernels.cacheType.size), Int32(kernels.headChunks))
+    else { throw Disagreement(description: "no emulated kernels for \(kernels)") }
+    return try CUDABackend(
+      weights: DeviceModel(uploading: model, to: device),
+      module: KernelModule(device, image: image), options: options)
+  }
+}
+
+extension Candidate<CUDABackend> {
+  init(_ backend: CUDABackend) {
+    self.init(backend) { universe, lists in
+      let rows = backend.makeRows(universe: universe)
+      do {
+        try rows.assign(lists: lists)
+      } catch {
+        preconditionFailure("lists of rows find no memory: \(error)")
+      }
+      return rows
+    }
+  }
+}
