@@ -54,14 +54,14 @@ let package = Package(
       name: "DejaVu",
       dependencies: [
         "DejaVuCore", "DejaVuTokenizers", "DejaVuFormats", "DejaVuReference", "DejaVuCPU",
-        "DejaVuModels", logging,
+        "DejaVuCUDA", "DejaVuModels", logging,
       ],
       swiftSettings: strict),
     .target(
       name: "DejaVuEvaluation",
       dependencies: [
         "DejaVu", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
-        "CDejaVuBLAS",
+        "DejaVuCUDA", "CDejaVuBLAS",
       ],
       swiftSettings: strict),
     .target(
@@ -75,7 +75,7 @@ let package = Package(
       name: "DejaVuCLI",
       dependencies: [
         "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats",
-        "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
+        "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuCUDA", "DejaVuJSON", argumentParser,
       ],
       swiftSettings: strict),
     .target(

@@ -30,11 +30,11 @@ package struct SparsityChoice: Sendable {
   package static func plan(
     _ name: String, model: LanguageModel, folder: String
   ) throws -> SparsityChoice {
-    let (store, backend) = try store(of: model, in: folder)
+    let (store, maker) = try store(of: model, in: folder)
     guard let plan = store.plan(named: name) else {
       throw PlanError.unknown(name: name, path: store.path, known: store.plans.map(\.name))
     }
-    return try following(plan, store, backend, model)
+    return try following(plan, store, maker, model)
   }
 
   /// A plan for a share of rows, between those stored beside the model.
@@ -43,34 +43,34 @@ package struct SparsityChoice: Sendable {
   package static func density(
     _ density: Double, model: LanguageModel, folder: String
   ) throws -> SparsityChoice {
-    let (store, backend) = try store(of: model, in: folder)
+    let (store, maker) = try store(of: model, in: folder)
     let interpolation = PlanInterpolation(store.plans, architecture: model.architecture)
     guard let range = interpolation.range else { throw PlanError.noDensities(path: store.path) }
     guard let plan = interpolation.plan(density: density) else {
       throw PlanError.outside(
         density: density, path: store.path, lowest: range.lowerBound, highest: range.upperBound)
     }
-    return try following(plan, store, backend, model)
+    return try following(plan, store, maker, model)
   }
 
   private static func store(
     of model: LanguageModel, in folder: String
-  ) throws -> (SparsityStore, CPUBackend) {
-    guard let backend = model.engine.cpu else { throw PlanError.noBackend }
+  ) throws -> (SparsityStore, ShadowMaker) {
+    guard let maker = try model.engine.shadowMaker() else { throw PlanError.noBackend }
     guard let store = try SparsityStore.open(model: model.loaded, folder: folder) else {
       throw PlanError.noPlans(folder: folder)
     }
-    return (store, backend)
+    return (store, maker)
   }
 
   private static func following(
-    _ plan: SparsityPlan, _ store: SparsityStore, _ backend: CPUBackend, _ model: LanguageModel,
+    _ plan: SparsityPlan, _ store: SparsityStore, _ maker: ShadowMaker, _ model: LanguageModel,
     reason: String? = nil
   ) throws(PredictorError) -> SparsityChoice {
     let format = model.loaded.model.format.name
     let isForeign = plan.weightFormat != "any" && plan.weightFormat != format
     return SparsityChoice(
-      mode: .sparse, sparsity: try store.resolve(plan, on: backend), reason: reason,
+      mode: .sparse, sparsity: try store.resolve(plan, by: maker), reason: reason,
       warning: isForeign
         ? "plan '\(plan.name)' was calibrated for \(plan.weightFormat) weights and these are "
           + "\(format); 'dejavu calibrate' makes one for them" : nil)
@@ -94,8 +94,8 @@ extension SparsityChoice {
     let store = try SparsityStore.open(model: model.loaded, folder: folder)
     let plan = store.flatMap { affordable($0.plans) }
     var sparse: SparsityChoice?
-    if let store, let plan, let backend = model.engine.cpu {
-      sparse = try following(plan, store, backend, model)
+    if let store, let plan, let maker = try model.engine.shadowMaker() {
+      sparse = try following(plan, store, maker, model)
     }
     let found = known(plan)
     let crossover = try found ?? Crossover.measure(sparse?.sparsity, engine: model.engine)

@@ -56,7 +56,13 @@ package struct SparsityStore {
   package func resolve(
     _ plan: SparsityPlan, on backend: CPUBackend
   ) throws(PredictorError) -> Sparsity {
-    let maker = ShadowMaker(backend: backend)
+    try resolve(plan, by: ShadowMaker(backend: backend))
+  }
+
+  /// The same for any engine, whose threads make the shadows.
+  package func resolve(
+    _ plan: SparsityPlan, by maker: ShadowMaker
+  ) throws(PredictorError) -> Sparsity {
     var choosers: [ChooserSite: ChooserWeights] = [:]
     for (layer, rows) in plan.layers.enumerated() {
       for (axis, policy) in [(RowAxis.heads, rows.heads), (.neurons, rows.neurons)] {

@@ -68,6 +68,12 @@ struct Bench: ParsableCommand {
     completion: .file(extensions: ["svg"]))
   var plot: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "cpu, or cuda to decode on an NVIDIA card a --shape whose weights are made there (default: cpu).",
+      valueName: "cpu|cuda"))
+  var backend = BenchBackend.cpu
+
   @OptionGroup(title: "Output")
   var output: OutputOptions
 
@@ -91,6 +97,7 @@ struct Bench: ParsableCommand {
     if shape != nil && packed != nil {
       throw ValidationError("--packed stands beside the checkpoint that --model names")
     }
+    if backend == .cuda { try validateCard() }
     if gather { try validateGather() }
   }
 
@@ -111,6 +118,7 @@ struct Bench: ParsableCommand {
 
   func run() throws {
     Interrupt.install()
+    if backend == .cuda, let shape { return try runCard(shape) }
     if gather, let shape { return try runGather(shape) }
     if let packed { try checkPacked(packed) }
     // A place that cannot be written is better known before measuring than after.

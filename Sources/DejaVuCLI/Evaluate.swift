@@ -68,6 +68,7 @@ struct Evaluate: ParsableCommand {
     help: ArgumentHelp(
       "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
   var isa: InstructionSet?
+  @OptionGroup var backend: BackendOptions
   @OptionGroup(title: "Output") var output: OutputOptions
 
   func validate() throws {
@@ -93,7 +94,7 @@ struct Evaluate: ParsableCommand {
     let folder = try model.folder()
     let threads = threads.count
     let options = CPUOptions(threads: threads, instructionSet: isa ?? .best)
-    let loaded = try LanguageModel(path: folder, backend: .cpu(options))
+    let loaded = try backend.load(folder, cpu: options)
     if comparison.isAsked || streams != nil {
       let run = ComparisonRun(
         model: loaded, folder: folder, threads: threads, options: comparison, output: output,

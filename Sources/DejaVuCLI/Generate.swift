@@ -49,6 +49,8 @@ struct Generate: ParsableCommand {
   @OptionGroup(title: "Machine")
   var machine: MachineOptions
 
+  @OptionGroup var backend: BackendOptions
+
   @OptionGroup(title: "Output")
   var output: OutputOptions
 
@@ -92,7 +94,7 @@ struct Generate: ParsableCommand {
     let bar = ProgressBar("loading", isShown: !output.quiet)
     defer { bar.finish() }
     let model = try Interrupt.endingAtOnce {
-      try LanguageModel(path: folder, backend: .cpu(machine.cpu)) { bar.update($0) }
+      try backend.load(folder, cpu: machine.cpu) { bar.update($0) }
     }
     if !output.quiet {
       for warning in model.loaded.warnings { Terminal.error.writeLine("warning: \(warning)") }

@@ -9,8 +9,21 @@ final class DeviceChooser {
     let host: GroupwiseMatrix
   }
 
+  /// Where a chooser's numbers lie on the host: what it is known by.
+  struct Key: Hashable {
+    let first: UnsafeRawPointer
+    let bias: UnsafePointer<Float>?
+    let gain: UnsafePointer<Float>?
+
+    init(_ weights: ChooserWeights) {
+      (first, bias, gain) = (weights.first.base, weights.bias?.base, weights.gain?.base)
+    }
+  }
+
   let first: Matrix
   let second: Matrix?
+  let bias: DeviceMemory?
+  let gain: DeviceMemory?
   /// float `[rank]` of every token, between the two matrices.
   var hidden: CUDABuffer?
   var hiddenTokens = 0
@@ -19,6 +32,17 @@ final class DeviceChooser {
     first = try Self.upload(weights.first, to: device)
     second =
       if let matrix = weights.second { try Self.upload(matrix, to: device) } else { nil }
+    bias = try Self.upload(weights.bias, to: device)
+    gain = try Self.upload(weights.gain, to: device)
+  }
+
+  private static func upload(
+    _ vector: FloatVector?, to device: CUDADevice
+  ) throws(BackendError) -> DeviceMemory? {
+    guard let vector else { return nil }
+    let memory = try DeviceMemory(device, byteCount: 4 * vector.count, what: "a chooser's vector")
+    device.copy(vector.base, to: memory.address, bytes: 4 * vector.count)
+    return memory
   }
 
   private static func upload(
@@ -45,16 +69,6 @@ final class DeviceChooser {
       return memory
     }
     return Matrix(codes: try place(codes), scales: try place(scales), host: matrix)
-  }
-}
-
-/// A chooser's vector on a card.
-final class DeviceVector {
-  let memory: DeviceMemory
-
-  init(_ vector: FloatVector, on device: CUDADevice) throws(BackendError) {
-    memory = try DeviceMemory(device, byteCount: 4 * vector.count, what: "a chooser's vector")
-    device.copy(vector.base, to: memory.address, bytes: 4 * vector.count)
   }
 }
 
@@ -106,7 +120,7 @@ extension CUDABackend {
     reserve(rows)
     guard let chooser = onDevice(weights) else { return }
     let scores = scratch.scores
-    let bias = vector(weights.bias), gain = vector(weights.gain)
+    let (bias, gain) = (chooser.bias?.address ?? 0, chooser.gain?.address ?? 0)
     let norm = norm(of: weights, layer: layer)
     if let second = chooser.second, let hidden = chooser.hidden {
       score(chooser.first, x.row(0), width: architecture.hidden, stride: x.stride, norm, to: hidden)
@@ -136,11 +150,11 @@ extension CUDABackend {
 
   /// The chooser's matrices, copied when they are first asked for, and room between them.
   private func onDevice(_ weights: ChooserWeights) -> DeviceChooser? {
-    let known = choosers[weights.first.base]
+    let known = choosers[DeviceChooser.Key(weights)]
     let made =
       known ?? attempt { () throws(BackendError) in try DeviceChooser(weights, on: device) }
     guard let chooser = made else { return nil }
-    choosers[weights.first.base] = chooser
+    choosers[DeviceChooser.Key(weights)] = chooser
     let tokens = batch.tokens.count > 1 ? batchCapacity : 1
     if chooser.second != nil, chooser.hiddenTokens < tokens {
       if let old = chooser.hidden?.memory { retired.append(old) }
@@ -152,15 +166,6 @@ extension CUDABackend {
       chooser.hiddenTokens = tokens
     }
     return chooser
-  }
-
-  private func vector(_ vector: FloatVector?) -> dv_address {
-    guard let vector else { return 0 }
-    let key = UnsafeRawPointer(vector.base)
-    if let known = chooserVectors[key] { return known.memory.address }
-    let made = attempt { () throws(BackendError) in try DeviceVector(vector, on: device) }
-    chooserVectors[key] = made
-    return made?.memory.address ?? 0
   }
 
   private func score(

@@ -33,7 +33,9 @@ extension CUDABackend {
     let read = scratch.counter(layer: layer, 0)
     let chosen = ranked.map { $0.list(of: 0).count } ?? read
     // Queries of all that were computed, output rows of those that were added.
-    let (queries, outputs) = (read * a.headsPerGroup * a.headWidth, chosen * a.headsPerGroup * a.headWidth)
+    let (queries, outputs) = (
+      read * a.headsPerGroup * a.headWidth, chosen * a.headsPerGroup * a.headWidth
+    )
     tally.attentionWeights += queries * weights.query.rowBytes + outputs * weights.output.rowBytes
     tally.weightFlops += 2 * (queries + outputs) * a.hidden
     tally.cacheFlops += 2 * 2 * queries * seen

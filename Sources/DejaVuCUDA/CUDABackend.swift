@@ -1,5 +1,5 @@
 import CDejaVuCUDA
-package import DejaVuCore
+public import DejaVuCore
 
 /// How a card runs a model.
 public struct CUDAOptions: Hashable, Sendable {
@@ -42,11 +42,15 @@ package final class CUDABackend: Backend {
   var pendingNorm: CUDABuffer?
   /// Steps since the backend was made.
   private(set) var stepNumber = 0
-  /// Choosers on the card, by where their first matrix lies on the host.
-  var choosers: [UnsafeRawPointer: DeviceChooser] = [:]
-  var chooserVectors: [UnsafeRawPointer: DeviceVector] = [:]
+  /// Choosers that were copied to the card.
+  var choosers: [DeviceChooser.Key: DeviceChooser] = [:]
   /// What the running step may still read.
   var retired: [DeviceMemory] = []
+  /// Whether steps are timed by the card's own clock.
+  package var timesSteps = false
+  /// Milliseconds of the last step from its first kernel to the arrival of its logits, where steps
+  /// are timed.
+  package private(set) var stepMilliseconds = 0.0
   private let cacheContext: CacheContext
   private var recorder = StepRecorder()
   /// Whether part of the step has run already.
@@ -71,6 +75,15 @@ package final class CUDABackend: Backend {
     geometry = LaunchGeometry(model: model, multiprocessors: device.multiprocessors)
     cacheContext = CacheContext(device, module: module)
     scratch = try CUDAScratch(device, model: model, layout: cacheLayout, geometry: geometry)
+  }
+
+  /// A backend whose kernels are compiled for the card, or were kept from an earlier time.
+  package convenience init(
+    weights: DeviceModel, on device: CUDADevice, options: CUDAOptions = CUDAOptions()
+  ) throws(BackendError) {
+    let kernels = Self.kernelOptions(of: weights.weights, on: device, options)
+    try self.init(
+      weights: weights, module: KernelStore().module(for: kernels, on: device), options: options)
   }
 
   /// What keys and values of a model are stored in.
@@ -147,7 +160,7 @@ package final class CUDABackend: Backend {
 
   /// Appends a launch to the step.
   func launch<Arguments: BitwiseCopyable>(
-    _ kernel: Kernel, _ type: DType = .float32, _ grid: Grid, sharedBytes: Int = 0,
+    _ kernel: Kernel, _ type: DType, _ grid: Grid, sharedBytes: Int = 0,
     _ arguments: Arguments
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
@@ -155,6 +168,13 @@ package final class CUDABackend: Backend {
     launches.append(
       module.function(kernel, type), threads: kernel.shape.threads, grid: grid,
       sharedBytes: sharedBytes, arguments)
+  }
+
+  /// The same for kernels that read no weights.
+  func launch<Arguments: BitwiseCopyable>(
+    _ kernel: Kernel, _ grid: Grid, sharedBytes: Int = 0, _ arguments: Arguments
+  ) {
+    launch(kernel, .float32, grid, sharedBytes: sharedBytes, arguments)
   }
 
   /// Runs what the step has come to, for whoever looks at it in between.
@@ -166,9 +186,16 @@ package final class CUDABackend: Backend {
 
   package func synchronize() throws(BackendError) {
     if let shortage { throw shortage }
+    let events = timesSteps ? (device.makeEvent(), device.makeEvent()) : (nil, nil)
+    device.record(events.0)
     if isBroken || !isSingle { flush() } else { recorder.run(launches, on: device) }
     scratch.fetch(wanted: batch.wanted.count)
+    device.record(events.1)
     device.wait()
+    if timesSteps {
+      stepMilliseconds = device.milliseconds(from: events.0, to: events.1)
+      for case let event? in [events.0, events.1] { _ = device.driver.release_event?(event) }
+    }
     retired.removeAll()
     try device.throwFailure()
     for slice in batch.slices { slice.cache.grow(by: slice.count) }

@@ -1,5 +1,5 @@
 import CDejaVuCUDA
-import DejaVuCore
+package import DejaVuCore
 
 /// `[T, width]` floats on a card.
 ///
@@ -67,8 +67,13 @@ package final class CUDARows {
 
   /// The host's list for all tokens, in memory that the card reads.
   func hostList(_ indices: [Int32]) throws(BackendError) -> dv_address {
-    let pinned = try source ?? PinnedMemory(device, byteCount: 4 * (universe + 1), what: "a list")
-    source = pinned
+    let pinned: PinnedMemory
+    if let source {
+      pinned = source
+    } else {
+      pinned = try PinnedMemory(device, byteCount: 4 * (universe + 1), what: "a list")
+      source = pinned
+    }
     pinned.base.storeBytes(of: Int32(indices.count), as: Int32.self)
     indices.withUnsafeBytes {
       guard let from = $0.baseAddress else { return }

@@ -26,9 +26,9 @@ package final class CUDACache: SequenceCache {
   private let keys: DeviceMemory
   private let values: DeviceMemory
   /// float `[layer][window, keptStride]`.
-  private let kept: DeviceMemory?
+  private let keptMemory: DeviceMemory?
   /// int32 `[layer][group]`, the first position whose key and value are not stored.
-  private let settled: DeviceMemory
+  private let settledMemory: DeviceMemory
 
   init(
     _ context: CacheContext, layout: CUDACacheLayout, capacity: Int, window: Int
@@ -41,16 +41,16 @@ package final class CUDACache: SequenceCache {
     let bytes = layout.layers * layout.planeBytes(max(capacity, 1))
     keys = try DeviceMemory(device, byteCount: bytes, what: "the key cache")
     values = try DeviceMemory(device, byteCount: bytes, what: "the value cache")
-    kept =
+    keptMemory =
       window > 0
       ? try DeviceMemory(
         device, byteCount: 4 * layout.layers * window * layout.keptStride, what: "kept inputs")
       : nil
-    settled = try DeviceMemory(
+    settledMemory = try DeviceMemory(
       device, byteCount: 4 * layout.layers * layout.groups, what: "the cache's debts")
     // Lanes behind a head's width are multiplied with zeros and must be numbers.
-    for memory in [keys, values, settled] { memory.clear() }
-    kept?.clear()
+    for memory in [keys, values, settledMemory] { memory.clear() }
+    keptMemory?.clear()
   }
 
   package func truncate(to count: Int) {
@@ -60,7 +60,7 @@ package final class CUDACache: SequenceCache {
     context.launch(
       .clipSettled, Grid((entries + 255) / 256),
       dv_clip_arguments(
-        settled: settled.address, entries: Int32(entries), count: Int32(count)))
+        settled: settledMemory.address, entries: Int32(entries), count: Int32(count)))
   }
 
   package func fork(capacity: Int) throws(BackendError) -> CUDACache {
@@ -74,13 +74,26 @@ package final class CUDACache: SequenceCache {
           from: from.address, to: to.address, from_stride: Int32(self.capacity * pieces),
           to_stride: Int32(capacity * pieces), pieces: Int32(count * pieces)))
     }
-    for (from, to) in [(settled, copy.settled), (kept, copy.kept)] {
+    for (from, to) in [(settledMemory, copy.settledMemory), (keptMemory, copy.keptMemory)]
+      as [(DeviceMemory?, DeviceMemory?)]
+    {
       guard let from, let to else { continue }
       context.copy(from, to: to)
     }
     copy.count = count
     try context.device.throwFailure()
     return copy
+  }
+
+  /// Holds `count` positions of zeros: for measuring speed, where no prompt was computed.
+  package func skip(to count: Int) {
+    precondition(count <= capacity, "\(count) positions in a cache of \(capacity)")
+    self.count = count
+    let entries = [Int32](repeating: Int32(count), count: layout.layers * layout.groups)
+    entries.withUnsafeBytes {
+      guard let base = $0.baseAddress else { return }
+      context.device.copy(base, to: settledMemory.address, bytes: $0.count)
+    }
   }
 
   /// Called when a step has written `tokens` more positions in every layer.
@@ -92,9 +105,11 @@ package final class CUDACache: SequenceCache {
   func values(layer: Int) -> dv_address {
     values.address + dv_address(layer * layout.planeBytes(capacity))
   }
-  func settled(layer: Int) -> dv_address { settled.address + dv_address(4 * layer * layout.groups) }
+  func settled(layer: Int) -> dv_address {
+    settledMemory.address + dv_address(4 * layer * layout.groups)
+  }
   func kept(layer: Int) -> dv_address {
-    kept.map { $0.address + dv_address(4 * layer * window * layout.keptStride) } ?? 0
+    keptMemory.map { $0.address + dv_address(4 * layer * window * layout.keptStride) } ?? 0
   }
 
   /// Keys and values owed over all layers, groups and positions.
@@ -103,7 +118,7 @@ package final class CUDACache: SequenceCache {
     var first = [Int32](repeating: 0, count: entries)
     first.withUnsafeMutableBytes {
       guard let base = $0.baseAddress else { return }
-      context.device.fetch(settled.address, to: base, bytes: $0.count)
+      context.device.fetch(settledMemory.address, to: base, bytes: $0.count)
     }
     context.device.wait()
     return first.reduce(0) { $0 + count - Int($1) }

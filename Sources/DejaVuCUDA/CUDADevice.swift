@@ -22,7 +22,8 @@ package final class CUDADevice {
   /// - Parameter driver: a table of the driver's functions; nil looks for the installed one.
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where there is no driver or no card.
   package init(driver table: dejavu_driver? = nil) throws(BackendError) {
-    let driver = try table ?? Self.installed()
+    let driver: dejavu_driver
+    if let table { driver = table } else { driver = try Self.installed() }
     guard driver.start?(0) == 0 else {
       throw Self.unavailable("the driver found no card; see whether 'nvidia-smi' lists one")
     }
@@ -67,7 +68,8 @@ package final class CUDADevice {
   private static func installed() throws(BackendError) -> dejavu_driver {
     var table = dejavu_driver()
     if let missing = dejavu_driver_load(nil, &table) {
-      throw unavailable("NVIDIA's driver is not installed: \(String(cString: missing)) was not found")
+      throw unavailable(
+        "NVIDIA's driver is not installed: \(String(cString: missing)) was not found")
     }
     return table
   }

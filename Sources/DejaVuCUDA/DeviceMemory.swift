@@ -4,7 +4,7 @@ import DejaVuCore
 /// Memory of a card, freed with its owner.
 package final class DeviceMemory {
   let device: CUDADevice
-  package let address: dv_address
+  let address: dv_address
   package let byteCount: Int
 
   /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
@@ -20,6 +20,9 @@ package final class DeviceMemory {
   }
 
   deinit { _ = device.driver.release?(address) }
+
+  /// Where the memory lies on the card.
+  package var deviceAddress: UInt64 { address }
 
   /// Sets every byte to zero, in the stream.
   func clear() {

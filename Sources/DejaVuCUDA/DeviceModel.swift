@@ -68,7 +68,12 @@ private struct WeightUpload {
   init(_ model: PackedModel) {
     self.model = model
     let upload = Uploading()
-    _ = Self.walk(model, matrix: { upload.add($0.base, $0.rows * $0.stride); return $0 }) {
+    _ = Self.walk(
+      model,
+      matrix: {
+        upload.add($0.base, $0.rows * $0.stride); return $0
+      }
+    ) {
       upload.add(UnsafeRawPointer($0.base), $0.count * 4)
       return $0
     }

@@ -16,11 +16,14 @@ package struct KernelOptions: Hashable, Sendable {
     self.paddedHead = paddedHead
   }
 
-  /// The compiler's arguments.
-  ///
-  /// Eight lanes of a warp read a head together, 16 bytes each.
-  package var arguments: [String] {
+  /// Pieces in which eight lanes of a warp read a head together, 16 bytes each.
+  package var headChunks: Int {
     let step = 8 * 16 / cacheType.size
+    return (paddedHead + step - 1) / step
+  }
+
+  /// The compiler's arguments.
+  package var arguments: [String] {
     let cache =
       switch cacheType {
       case .float32: "float"
@@ -29,7 +32,7 @@ package struct KernelOptions: Hashable, Sendable {
       }
     return [
       "--gpu-architecture=sm_\(capability)", "--std=c++17", "--ptxas-options=-v",
-      "-DHEAD_CHUNKS=\((paddedHead + step - 1) / step)", "-DCACHE=\(cache)",
+      "-DHEAD_CHUNKS=\(headChunks)", "-DCACHE=\(cache)",
     ]
   }
 }
@@ -59,6 +62,13 @@ package final class KernelCompiler: @unchecked Sendable {
           + "install CUDA 12 or 13")
     }
     self.functions = functions
+  }
+
+  /// The compiler's version, such as 13.2.
+  package var version: String {
+    var (major, minor): (Int32, Int32) = (0, 0)
+    _ = functions.version?(&major, &minor)
+    return "\(major).\(minor)"
   }
 
   /// Compiles every kernel of this program.

@@ -3,14 +3,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "dejavu_cuda_arguments.h"
 #include "fibers.h"
 #include "registry.h"
 
 #define DEJAVU_EMULATED 1
 
 namespace {
-
-#include "dejavu_cuda_arguments.h"
 
 using emulation::block_dimensions;
 using emulation::block_index;

@@ -1,0 +1,48 @@
+package import DejaVuCUDA
+package import DejaVuCore
+package import DejaVuFormats
+
+extension SyntheticModel {
+  /// The same random weights made on a card, vectors without rounding to the checkpoint's type.
+  ///
+  /// - Throws: ``BackendError/outOfMemory(what:bytes:)`` where they do not fit, before anything is
+  ///   allocated.
+  package static func make(
+    shape: ModelShape, options: Options, on device: CUDADevice, cuda: CUDAOptions
+  ) throws(BackendError) -> DeviceModel {
+    let architecture = shape.architecture
+    let weights = SyntheticWeights(architecture: architecture, options: options)
+    let layout = PackedLayout(
+      architecture: architecture,
+      types: .init(uniform: options.dtype, layers: architecture.layers))
+    let kernels = KernelOptions(
+      capability: device.capability,
+      cacheType: cuda.cacheType ?? (options.dtype == .float32 ? .float32 : .float16),
+      paddedHead: Padding.head(architecture.headWidth))
+    let filler = try DeviceFiller(device, byteCount: layout.byteCount, options: kernels)
+    let views = Dictionary(
+      WeightMap.plan(for: architecture).map { ($0.role, $0.view) }, uniquingKeysWith: { $1 })
+    for entry in layout.entries {
+      let (roles, width) = (entry.roles, entry.shape[entry.shape.count - 1])
+      let isVector = entry.shape.count == 1
+      let rows = isVector ? 1 : entry.shape.dropLast().reduce(1, *) / roles.count
+      for (part, role) in roles.enumerated() {
+        guard let view = views[role] else { preconditionFailure("no weight fills \(entry.name)") }
+        let recipe = weights.recipe(for: role)
+        filler.fill(
+          offset: entry.offset + part * entry.rowBytes, dtype: entry.dtype, rows: rows,
+          columns: isVector ? view.rows : view.columns, stride: width * roles.count,
+          numbers: (recipe.constant, recipe.spread, recipe.seed))
+      }
+    }
+    try filler.finish()
+    let memory = filler.memory
+    let model = layout.model(owner: memory) { entry in
+      guard
+        let base = UnsafeRawPointer(bitPattern: UInt(memory.deviceAddress) + UInt(entry.offset))
+      else { preconditionFailure("memory lies behind address 0") }
+      return base
+    }
+    return DeviceModel(device, weights: model, byteCount: layout.byteCount)
+  }
+}
