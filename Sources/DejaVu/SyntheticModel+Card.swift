@@ -1,6 +1,6 @@
 package import DejaVuCUDA
 package import DejaVuCore
-package import DejaVuFormats
+import DejaVuFormats
 
 extension SyntheticModel {
   /// The same random weights made on a card, vectors without rounding to the checkpoint's type.

@@ -1,7 +1,7 @@
 import DejaVu
 package import DejaVuCUDA
 package import DejaVuCore
-import DejaVuModels
+package import DejaVuModels
 
 /// Measures decoding of synthetic weights on a card, dense and sparse in turn.
 ///
