@@ -54,6 +54,12 @@ public final class LanguageModel: @unchecked Sendable {
     min(max(ProcessorCount.available, 1), 64)
   }
 
+  /// Where the model runs: `cpu`, `reference`, or the card's name.
+  package var backendName: String {
+    if let cuda = engine.cuda { return cuda.device.name }
+    return engine.cpu == nil ? "reference" : "cpu"
+  }
+
   /// What the model's makers wrote about it.
   public var architecture: Architecture { loaded.model.architecture }
 

@@ -115,7 +115,7 @@ struct Evaluate: ParsableCommand {
     let result = try Perplexity(model: loaded, options: options).measure(text) { line.show($0) }
     line.clear()
     let report = PerplexityReport(
-      result, model: folder, loaded: loaded.loaded, threads: threads)
+      result, model: folder, loaded: loaded, threads: threads)
     try StandardOutput.write((output.json ? try report.json() : report.text) + "\n")
   }
 

@@ -9,13 +9,15 @@ struct PerplexityReport {
   private let model: String
   private let fingerprint: String
   private let isSynthetic: Bool
+  private let backend: String
   private let threads: Int
 
-  init(_ result: PerplexityResult, model: String, loaded: LoadedModel, threads: Int) {
+  init(_ result: PerplexityResult, model: String, loaded: LanguageModel, threads: Int) {
     self.result = result
     self.model = model
-    fingerprint = loaded.fingerprint
-    isSynthetic = loaded.isSynthetic
+    fingerprint = loaded.loaded.fingerprint
+    isSynthetic = loaded.loaded.isSynthetic
+    backend = loaded.backendName
     self.threads = threads
   }
 
@@ -23,13 +25,14 @@ struct PerplexityReport {
   var text: String {
     func number(_ value: Double, _ digits: Int) -> String { String(format: "%.\(digits)f", value) }
     let error = result.standardError.map { " ± \(number($0, 4))" } ?? ""
+    let place = backend == "cpu" ? "\(threads) threads" : backend
     let bos = result.plan.beginsWithBOS ? "each begins with the beginning-of-text token" : "no BOS"
     return """
       perplexity  \(number(result.perplexity, 4))
       loss        \(number(result.meanLoss, 4))\(error) nats per token
       tokens      \(result.tokens) in \(result.windows.count) windows of \(result.plan.context), \
       stride \(result.plan.stride); \(bos)
-      model       \(model), \(result.mode.rawValue), \(result.path.rawValue) path, \(threads) threads
+      model       \(model), \(result.mode.rawValue), \(result.path.rawValue) path, \(place)
       speed       \(number(result.tokensPerSecond, 1)) tokens/s, \
       \(number(result.bytesPerToken / 1e6, 2)) MB read per token
       """
@@ -50,7 +53,7 @@ extension PerplexityReport: Encodable {
     case standardError = "standard_error"
     case tokensPerSecond = "tokens_per_second"
     case bytesPerToken = "bytes_per_token"
-    case threads
+    case backend, threads
     case windowLosses = "window_losses"
   }
 
@@ -80,6 +83,7 @@ extension PerplexityReport: Encodable {
     try values.encode(result.standardError, forKey: .standardError)
     try values.encode(result.tokensPerSecond, forKey: .tokensPerSecond)
     try values.encode(result.bytesPerToken, forKey: .bytesPerToken)
+    try values.encode(backend, forKey: .backend)
     try values.encode(threads, forKey: .threads)
     let losses = result.windows.map {
       Window(

@@ -28,7 +28,9 @@ enum TestCard {
     guard
       let image = dejavu_emulated_module(
         Int32(kernels.cacheType.size), Int32(kernels.headChunks))
-    else { throw BackendError.unavailable(backend: "CUDA", reason: "no emulated kernels for \(kernels)") }
+    else {
+      throw BackendError.unavailable(backend: "CUDA", reason: "no emulated kernels for \(kernels)")
+    }
     return try CUDABackend(
       weights: DeviceModel(uploading: model, to: device),
       module: KernelModule(device, image: image), options: options)

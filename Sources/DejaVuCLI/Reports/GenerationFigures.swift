@@ -70,6 +70,7 @@ struct GenerationFigures {
       "head_density": .real(report.tally.headDensity),
       "byte_share": .real(report.weightShare),
       "mode": .text(choice.mode.rawValue),
+      "backend": .text(model.backendName),
       "threads": .whole(cpu.threads),
       "instruction_set": .text(cpu.instructionSet.rawValue),
       "temperature": .real(sampling.temperature),

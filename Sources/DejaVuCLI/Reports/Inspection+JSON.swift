@@ -51,6 +51,8 @@ extension Inspection {
       "instruction_sets": .array(
         machine.instructionSets.filter(\.isAvailable).map { .text($0.set.rawValue) }),
       "threads": .whole(machine.threads),
+      "card": .text(machine.card),
+      "has_card": .bool(machine.hasCard),
       "huge_pages": machine.hugePages.map { .text($0) } ?? .null,
       "has_bfloat16_products": .bool(machine.best.multipliesBFloat16),
       "prompt_arithmetic": .text(machine.multipliesInBFloat16 ? "bfloat16" : "float32"),

@@ -77,6 +77,7 @@ extension Inspection {
     return [
       ("kernels", "\(machine.best.rawValue), the fastest of: \(sets.joined(separator: ", "))"),
       ("threads", "\(machine.threads), one per core"),
+      ("card", machine.card),
       (
         "memory",
         "\(Quantity.bytes(machine.weightBytes)) of weights and "

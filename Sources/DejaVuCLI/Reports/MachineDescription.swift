@@ -1,5 +1,6 @@
 import DejaVu
 import DejaVuCPU
+import DejaVuCUDA
 import DejaVuCore
 import DejaVuFormats
 import Foundation
@@ -18,8 +19,13 @@ struct MachineDescription {
   /// Whether this model's prompts are multiplied in bfloat16.
   let multipliesInBFloat16: Bool
 
+  /// The card that `--backend cuda` would take, or why there is none.
+  let card: String
+  let hasCard: Bool
+
   init(for model: ModelDescription) {
     instructionSets = InstructionSet.allCases.map { ($0, $0.isAvailable) }
+    (card, hasCard) = Self.findCard()
     hugePages = Self.readHugePages()
     availableBytes = AnonymousMemory.available == .max ? nil : AnonymousMemory.available
     let a = model.architecture
@@ -39,6 +45,21 @@ struct MachineDescription {
   var best: InstructionSet { .best }
   var neededBytes: Int { weightBytes + cacheBytes }
   var fits: Bool? { availableBytes.map { neededBytes <= $0 } }
+
+  private static func findCard() -> (description: String, isThere: Bool) {
+    do {
+      let device = try CUDADevice()
+      let capability = "\(device.capability / 10).\(device.capability % 10)"
+      return (
+        "\(device.name), compute capability \(capability), "
+          + "\(Quantity.bytes(device.freeBytes)) free", true
+      )
+    } catch BackendError.unavailable(_, let reason) {
+      return ("none is used: \(reason)", false)
+    } catch {
+      return ("none is used: \(error)", false)
+    }
+  }
 
   private static func readHugePages() -> String? {
     let path = "/sys/kernel/mm/transparent_hugepage/enabled"

@@ -54,7 +54,9 @@ package struct CardBench {
     var rows: [CardRow] = []
     _ = try probe.sample()
     for depth in options.depths {
-      var (dense, chosen) = (CardRow(mode: .dense, depth: depth), CardRow(mode: .sparse, depth: depth))
+      var (dense, chosen) = (
+        CardRow(mode: .dense, depth: depth), CardRow(mode: .sparse, depth: depth)
+      )
       let capacity = depth + Self.settling + options.tokens
       let caches = (
         try backend.makeCache(capacity: capacity, window: 0),
@@ -115,7 +117,9 @@ package struct CardBench {
     for index in 0..<8 {
       try decode(cache, sparse, stream: 99, index: index)
       let layer = backend.architecture.layers / 2
-      guard let rows = sparse.rows(.neurons, layer: layer, token: 0), !rows.isEmpty else { continue }
+      guard let rows = sparse.rows(.neurons, layer: layer, token: 0), !rows.isEmpty else {
+        continue
+      }
       if let last { shares.append(Double(last.intersection(rows).count) / Double(last.count)) }
       last = Set(rows)
     }
