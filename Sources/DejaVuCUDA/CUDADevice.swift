@@ -19,7 +19,7 @@ package final class CUDADevice {
 
   /// Opens the first card.
   ///
-  /// - Parameter driver: a table of the driver's functions; nil looks for the installed one.
+  /// - Parameter table: a table of the driver's functions; nil looks for the installed one.
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where there is no driver or no card.
   package init(driver table: dejavu_driver? = nil) throws(BackendError) {
     let driver: dejavu_driver

@@ -25,6 +25,8 @@ struct BackendOptions: ParsableArguments {
   ///   - path: the model's folder.
   ///   - cpu: how the processor would run it; its type of cache holds on a card too.
   ///   - progress: called while a checkpoint is packed.
+  /// - Returns: the model, ready to run.
+  /// - Throws: what loading throws; ``BackendError`` where `cuda` was asked for and cannot be.
   func load(
     _ path: String, cpu: CPUOptions, progress: (LoadingProgress) -> Void = { _ in }
   ) throws -> LanguageModel {

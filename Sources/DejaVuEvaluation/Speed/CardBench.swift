@@ -37,7 +37,11 @@ package struct CardBench {
     backend.timesSteps = true
   }
 
+  /// Measures every depth, dense and sparse in turn.
+  ///
   /// - Parameter step: called before each measurement; it may throw to give up.
+  /// - Returns: a row for each depth and mode.
+  /// - Throws: ``BackendError``, or what `step` throws.
   package func run(step: () throws -> Void) throws -> [CardRow] {
     let probe = try DeviceBandwidth(backend)
     var sparse: PlannedRows<CUDABackend>?
