@@ -60,7 +60,9 @@ extension CUDABackend {
       }
     guard isSingle, x !== out else { return normalizeNow(x, by: described(norm), into: out) }
     if let pendingNorm, pendingNorm !== out { settle(pendingNorm) }
+    out.parts = nil
     settle(x)
+    out.isStale = false
     out.deferred = DeferredNorm(source: x, norm: described(norm))
     pendingNorm = out
   }
@@ -89,6 +91,7 @@ extension CUDABackend {
 
   /// Computes a norm that was put off.
   func settle(_ buffer: CUDABuffer) {
+    precondition(!buffer.isStale, "a norm is read after its stream has changed")
     guard let waiting = buffer.deferred else { return }
     buffer.deferred = nil
     pendingNorm = nil
@@ -99,15 +102,26 @@ extension CUDABackend {
 
   /// A buffer is about to change: whoever still stands for it is computed first.
   func willWrite(_ buffer: CUDABuffer) {
-    if let pendingNorm, pendingNorm.deferred?.source === buffer { settle(pendingNorm) }
+    if let waiting = pendingNorm, let deferred = waiting.deferred, deferred.source === buffer {
+      if deferred.isRead {
+        (waiting.deferred, waiting.isStale, pendingNorm) = (nil, true, nil)
+      } else {
+        settle(waiting)
+      }
+    }
     if pendingNorm === buffer { pendingNorm = nil }
+    buffer.isStale = false
     buffer.deferred = nil
     buffer.parts = nil
   }
 
   /// Where a kernel that normalises as it reads finds one token's vector.
   func reading(_ buffer: CUDABuffer) -> (x: dv_address, norm: dv_norm) {
-    if let waiting = buffer.deferred { return (waiting.source.row(0), waiting.norm) }
+    precondition(!buffer.isStale, "a norm is read after its stream has changed")
+    if let waiting = buffer.deferred {
+      buffer.deferred?.isRead = true
+      return (waiting.source.row(0), waiting.norm)
+    }
     return (buffer.row(0), dv_norm())
   }
 

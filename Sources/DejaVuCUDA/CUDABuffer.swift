@@ -11,6 +11,8 @@ package final class CUDABuffer {
   let stride: Int
   /// The buffer and norm that this one stands for, until it is computed.
   var deferred: DeferredNorm?
+  /// Whether what the buffer stood for is gone: it must be written before it is read again.
+  var isStale = false
   /// Where the parts of the sum lie, and how many there are; nil when the buffer holds the sum.
   var parts: (address: dv_address, count: Int, stride: Int)?
 
@@ -26,6 +28,8 @@ package final class CUDABuffer {
 struct DeferredNorm {
   let source: CUDABuffer
   let norm: dv_norm
+  /// Whether a block has read it: then it may go when its source changes.
+  var isRead = false
 }
 
 /// One ascending list of rows per token, on a card.

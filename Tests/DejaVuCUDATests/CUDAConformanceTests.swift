@@ -34,7 +34,7 @@ struct CUDAConformanceTests {
     // The first is looked at, all others are replayed.
     #expect(backend.replays == 5)
     let layers = model.architecture.layers
-    #expect(backend.graphNodes == 4 + 7 * layers, "tokens, positions, counters, head, 7 a layer")
+    #expect(backend.graphNodes == 4 + 7 * layers, "counters, tokens, positions, head, 7 a layer")
     cache.truncate(to: 2)
     _ = try trial.step([7], cache: cache, plan: .all)
     #expect(backend.replays == 6, "a cache that was cut back replays the same step")
