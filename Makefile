@@ -5,7 +5,7 @@ DESTDIR ?=
 SWIFT ?= swift
 MODEL := opt-16m
 
-.PHONY: all build demo test check format install setup
+.PHONY: all build demo test test-cuda check format install setup
 
 all: build
 
@@ -25,6 +25,10 @@ demo: build
 # internals through `package`; without testable imports they share the build of the program itself.
 test: setup
 	$(SWIFT) test -c release --disable-testable-imports
+
+# The CUDA backend's tests on this machine's card; without it they run on an emulated one.
+test-cuda: setup
+	DEJAVU_TEST_CARD=1 $(SWIFT) test -c release --disable-testable-imports --filter DejaVuCUDATests
 
 check: setup
 	Scripts/check
