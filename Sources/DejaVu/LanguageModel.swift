@@ -1,5 +1,6 @@
 import Dispatch
 import DejaVuCPU
+import DejaVuCUDA
 public import DejaVuCore
 import DejaVuFormats
 import DejaVuModels
