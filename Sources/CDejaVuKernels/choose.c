@@ -196,19 +196,37 @@ typedef struct {
   size_t *rows_read;
 } chosen_context;
 
+/// Asks for a neuron's up row ahead of its product.
+static void fetch_row(const dejavu_mlp_job *job, size_t neuron) {
+  size_t rows = job->gated ? 3 : 2;
+  const char *row = (const char *)job->bundle + neuron * rows * job->row_stride;
+  for (size_t byte = 0; byte < job->row_stride; byte += 64) __builtin_prefetch(row + byte);
+}
+
+/// Scores a range of neurons and lists those above the threshold; memory fetches the first of them
+/// while the second half is scored.
+static size_t choose_range(const chosen_context *c, size_t first, size_t count) {
+  const dejavu_choose_job *choice = c->choice;
+  float *scores = scratch_of(choice, 0).scores;
+  int32_t *list = choice->lists + first;
+  size_t half = count / 2;
+  score_rows(choice, 0, first, half);
+  size_t chosen = gather(list, scores, first, half, choice->threshold);
+  if (chosen > 0) fetch_row(c->mlp, (size_t)list[0]);
+  score_rows(choice, 0, first + half, count - half);
+  return chosen + gather(list + chosen, scores, first + half, count - half, choice->threshold);
+}
+
 /// Scores a range of neurons, lists those above the threshold and computes them at once.
 static void chosen_chunk(void *context, size_t slice, size_t thread) {
   (void)thread;
   const chosen_context *c = context;
-  const dejavu_choose_job *choice = c->choice;
-  token_scratch s = scratch_of(choice, 0);
-  size_t first = slice * choice->rows / c->slices;
-  size_t count = (slice + 1) * choice->rows / c->slices - first;
-  score_rows(choice, 0, first, count);
-  size_t chosen = gather(choice->lists + first, s.scores, first, count, choice->threshold);
-  ((size_t *)s.copy)[slice] = chosen;
+  size_t first = slice * c->choice->rows / c->slices;
+  size_t count = (slice + 1) * c->choice->rows / c->slices - first;
+  size_t chosen = choose_range(c, first, count);
+  ((size_t *)scratch_of(c->choice, 0).copy)[slice] = chosen;
   dejavu_mlp_job job = *c->mlp;
-  job.list = choice->lists + first;
+  job.list = c->choice->lists + first;
   float *acc = c->acc + slice * c->acc_stride;
   memset(acc, 0, job.d * sizeof(float));
   c->rows_read[slice] = c->kernels->mlp_rows(&job, 0, chosen, acc);
