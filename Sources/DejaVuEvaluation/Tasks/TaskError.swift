@@ -15,6 +15,10 @@ package enum TaskError: Error, Hashable, Sendable {
   case tooFewExamples(task: String, asked: Int, found: Int)
   /// An item whose continuation alone is longer than the model's context.
   case tooLong(task: String, item: Int, tokens: Int, limit: Int)
+  /// An item whose continuation has no tokens.
+  case nothingToScore(task: String, item: Int)
+  /// Not a result of `eval --tasks --json`.
+  case noResult(path: String, reason: String)
   /// A journal with lines that no run has written.
   case damagedJournal(path: String, line: Int)
   /// Another run is writing the journal.
@@ -42,6 +46,10 @@ extension TaskError: CustomStringConvertible {
     case .tooLong(let task, let item, let tokens, let limit):
       "item \(item) of '\(task)' has a continuation of \(tokens) tokens and the model reads \(limit); "
         + "leave the item out"
+    case .nothingToScore(let task, let item):
+      "item \(item) of '\(task)' has a continuation without tokens; leave the item out"
+    case .noResult(let path, let reason):
+      "'\(path)' is no result of 'dejavu eval --tasks ... --json': \(reason); name one with --against"
     case .damagedJournal(let path, let line):
       "line \(line) of the journal '\(path)' was not written by this program; "
         + "name another file with --journal"
