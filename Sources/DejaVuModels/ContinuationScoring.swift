@@ -78,7 +78,7 @@ extension Session {
           try self.scores(
             of: Array(text.tokens[shared...]), from: text.first - shared, path: path))
       case .continuation:
-        scores.append(try scores(behindDense: text, from: shared, path: path, mode: mode))
+        scores.append(try self.scores(behindDense: text, from: shared, path: path, mode: mode))
       }
     }
     return scores

@@ -1,5 +1,5 @@
 package import DejaVu
-package import DejaVuCore
+import DejaVuCore
 import DejaVuFormats
 package import DejaVuModels
 

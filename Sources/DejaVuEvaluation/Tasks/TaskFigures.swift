@@ -1,3 +1,5 @@
+import DejaVuModels
+
 /// A mean of items with its standard error.
 package struct TaskMean: Hashable, Sendable {
   package let value: Double

@@ -8,16 +8,20 @@ package struct TaskFile: Sendable {
   /// nil for plain multiple choice.
   package let task: TaskName?
   package let path: String
+  /// SHA-256 of the items' file: items of one number in two runs are the same where this is.
+  package let digest: String
   package let items: [TaskItem]
   /// Other items to take examples from; empty where the items themselves serve.
   package let training: [TaskItem]
 
   package init(
-    name: String, task: TaskName?, path: String, items: [TaskItem], training: [TaskItem] = []
+    name: String, task: TaskName?, path: String, digest: String = "", items: [TaskItem],
+    training: [TaskItem] = []
   ) {
     self.name = name
     self.task = task
     self.path = path
+    self.digest = digest
     self.items = items
     self.training = training
   }
@@ -42,8 +46,11 @@ package struct TaskFile: Sendable {
     }
     let trainingFiles = task?.trainingFiles ?? [name + "-train.jsonl"]
     let training = existing(trainingFiles, folder)
+    var digest = SHA256()
+    digest.update(try bytes(path))
     return TaskFile(
-      name: task?.rawValue ?? name, task: task, path: path, items: try read(path, as: task),
+      name: task?.rawValue ?? name, task: task, path: path, digest: digest.hexDigest(),
+      items: try read(path, as: task),
       training: try training.map { path throws(TaskError) in try read(path, as: task) } ?? [])
   }
 

@@ -1,7 +1,7 @@
 package import DejaVu
 import DejaVuCore
 import DejaVuFormats
-package import DejaVuModels
+import DejaVuModels
 
 /// How tasks are asked.
 package struct TaskOptions: Hashable, Sendable {
