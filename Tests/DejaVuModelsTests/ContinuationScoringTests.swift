@@ -30,7 +30,7 @@ struct ContinuationScoringTests {
     return [
       ScoredText(tokens: context + ids[12..<20], first: 12),
       ScoredText(tokens: context + ids[30..<33], first: 12),
-      ScoredText(tokens: context[..<2] + ids[20..<30], first: 9),
+      ScoredText(tokens: Array(ids[..<2] + ids[20..<30]), first: 9),
     ]
   }
 

@@ -71,7 +71,8 @@ struct TaskRunTests {
     #expect(result.scores[1] != result.scores[2])
   }
 
-  @Test func `a run takes from the journal what it holds of the same question and program`() throws {
+  @Test func `a run takes from the journal what it holds of the same question and program`() throws
+  {
     defer { try? FileManager.default.removeItem(at: folder) }
     let path = folder.appendingPathComponent("journal").path
     var options = TaskOptions()

@@ -22,7 +22,9 @@ struct TaskEncoder {
     return ScoredText(tokens: tokens, first: tokens.count - after.count)
   }
 
-  /// Context and continuation. Both are encoded together and parted where the context alone would
+  /// Context and continuation.
+  ///
+  /// Both are encoded together and parted where the context alone would
   /// end, since a tokenizer may join what stands on both sides of the seam.
   private func tokens(_ request: TaskItem.Request) -> ([TokenID], [TokenID]) {
     guard !request.context.isEmpty else {
