@@ -16,6 +16,7 @@ struct TaskCommand {
 
   func answer(_ files: [TaskFile], calibration: EvaluationText?) throws {
     let earlier = try arguments.against.map { try EarlierResult(path: $0) }
+    try earlier?.check(files, options: arguments.options)
     let commit = Checkout.commit
     let journal = try arguments.journal.map { try TaskJournal(path: $0) }
     let run = try TaskRun(

@@ -45,8 +45,8 @@ struct TaskFiguresTests {
     func accuracy(right: Int, of count: Int) -> TaskFigures {
       figures((0..<count).map { answer([-1, -2], gold: $0 < right ? 0 : 1) })
     }
-    #expect(accuracy(right: 60, of: 100).isInformative == false)
-    #expect(accuracy(right: 61, of: 100).isInformative)
+    #expect(!accuracy(right: 59, of: 100).isInformative)
+    #expect(accuracy(right: 60, of: 100).isInformative)
     #expect(!accuracy(right: 0, of: 100).isInformative)
     #expect(!accuracy(right: 1, of: 1).isInformative)
   }

@@ -31,8 +31,10 @@ struct TaskArguments: ParsableArguments {
   var limit: TaskLimit?
 
   @Option(
-    help: ArgumentHelp("Of the items and the examples (default: 1).", valueName: "number"))
-  var seed: UInt64?
+    parsing: .unconditional,
+    help: ArgumentHelp("Of the items and the examples (default: 1).", valueName: "number"),
+    transform: Numbers.whole(0...Int.max))
+  var seed: Int?
 
   @Option(
     help: ArgumentHelp(
@@ -83,7 +85,7 @@ struct TaskArguments: ParsableArguments {
     var options = TaskOptions()
     options.shots = shots ?? options.shots
     options.limit = limit.map(\.count) ?? options.limit
-    options.seed = seed ?? options.seed
+    options.seed = seed.map { UInt64($0) } ?? options.seed
     return options
   }
 

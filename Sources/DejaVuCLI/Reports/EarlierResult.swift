@@ -87,6 +87,18 @@ struct EarlierResult {
     return Row(selector: selector, positions: positions, isRight: isRight)
   }
 
+  /// Looks, before anything is computed, whether a run will share a task with the result.
+  ///
+  /// - Throws: ``TaskError/nothingShared(first:second:)``.
+  func check(_ files: [TaskFile], options: TaskOptions) throws(TaskError) {
+    let isShared = files.contains { file in
+      tasks.contains { $0.name == file.name && $0.digest == file.digest }
+    }
+    guard isShared, shots == options.shots else {
+      throw .nothingShared(first: "this run", second: path)
+    }
+  }
+
   /// Every row of a run against the earlier row of its name and positions, or else the last one of
   /// its positions, on the items that both answered.
   ///

@@ -83,7 +83,7 @@ struct TaskReport {
       ],
       "prompts": .text("lm-evaluation-harness \(TaskName.harness)"), "path": .text(path.rawValue),
       "shots": .whole(options.shots), "limit": options.limit.map { .whole($0) } ?? .null,
-      "seed": .text(String(options.seed)), "tasks": .array(results.map(task)),
+      "seed": .whole(Int(options.seed)), "tasks": .array(results.map(task)),
       "against": .array(comparisons.map(\.json)),
     ]
   }
