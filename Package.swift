@@ -55,7 +55,7 @@ let package = Package(
       name: "DejaVuEvaluation",
       dependencies: [
         "DejaVu", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
-        "CDejaVuBLAS",
+        "DejaVuJSON", "CDejaVuBLAS",
       ],
       swiftSettings: strict),
     .target(

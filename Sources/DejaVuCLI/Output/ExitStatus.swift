@@ -35,6 +35,7 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as PlanError: self = Self.status(error)
     case let error as PredictorError: self = Self.status(error)
     case let error as SelectorError: self = Self.status(error)
+    case let error as TaskError: self = Self.status(error)
     default: self = .bug
     }
   }
@@ -72,6 +73,16 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .nothingToChoose, .axisNotChosen, .noCalibration: .usage
     case .notTrained: .missing
     default: .unavailable
+    }
+  }
+
+  private static func status(_ error: TaskError) -> ExitStatus {
+    switch error {
+    case .noData: .missing
+    case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
+    case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput
+    case .journalInUse: .unavailable
+    default: .badInput
     }
   }
 
