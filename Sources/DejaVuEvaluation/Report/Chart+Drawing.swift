@@ -12,6 +12,7 @@ extension Chart {
   /// - Parameters:
   ///   - title: what it shows, for those who cannot see it.
   ///   - description: how it shows it.
+  /// - Returns: the drawing without a ground of its own.
   func svg(title: String, description: String) -> SVG {
     switch content {
     case .bars(let bars): return draw(bars, title, description)

@@ -11,7 +11,8 @@ extension ExistenceReport {
     ReportGroup(
       title: "How much of a set stays when the context changes",
       note: "A token's set is its rows of the greatest contributions: "
-        + "\(method.neuronDensity.percent) of the neurons, \(method.headDensity.percent) of the heads.",
+        + "\(method.neuronDensity.percent) of the neurons, \(method.headDensity.percent) of the "
+        + "heads.",
       figures: Self.axes.compactMap(sharingFigure))
   }
 
@@ -28,7 +29,8 @@ extension ExistenceReport {
     var table = sharingTable
     table.rows.removeAll { $0.first != axis }
     return ReportFigure(
-      title: "The same token in another context shares \(mean(rows.map(\.sameToken)).percent) of its "
+      title:
+        "The same token in another context shares \(mean(rows.map(\.sameToken)).percent) of its "
         + "\(axis), the static set \(mean(rows.map(\.staticSet)).percent)",
       note: "Means over tokens; \(first.sameTokenPairs) pairs of the same token.",
       chart: Chart(
@@ -60,7 +62,8 @@ extension ExistenceReport {
     var table = selectorTable
     table.rows.removeAll { $0.first != axis }
     return ReportFigure(
-      title: "The \(best.selector)'s \(axis) keep \(best.agreement.percent) of the next tokens, static "
+      title:
+        "The \(best.selector)'s \(axis) keep \(best.agreement.percent) of the next tokens, static "
         + "\(axis) of the same number \(fixed.agreement.percent)",
       note: "Through decode, on the same tokens as the dense run.",
       chart: Chart(

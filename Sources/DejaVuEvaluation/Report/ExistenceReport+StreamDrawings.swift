@@ -15,8 +15,8 @@ extension ExistenceReport {
       })
     return ReportGroup(
       title: "How slowly the stream changes",
-      note: "Means over tokens, in float32; it is why a layer's rows can be foretold from an earlier "
-        + "stream.",
+      note: "Means over tokens, in float32; it is why a layer's rows can be foretold from an "
+        + "earlier stream.",
       figures: [
         ReportFigure(
           title: "Behind layer 0 a layer leaves the stream's direction nearly as it was: median "
@@ -62,7 +62,8 @@ extension ExistenceReport {
     }
     return ReportGroup(
       title: "Heads that draw tokens together, and heads that look everywhere",
-      note: "Attention as mean shift: \(method.attentionTokens) tokens, positions from the 16th on.",
+      note: "Attention as mean shift: \(method.attentionTokens) tokens, positions from the 16th "
+        + "on.",
       figures: [
         ReportFigure(
           title: "\(drawn) of \(clustering.count) heads at least halve the distance between tokens",
@@ -107,8 +108,8 @@ extension ExistenceReport {
       table.rows.removeAll { $0.first != axis }
       let bytes = rows.reduce(0) { $0 + $1.bytes }
       return ReportFigure(
-        title: "Choosers of \(axis) find \(median(rows.map(\.recall)).percent) of the rows that an oracle "
-          + "would take, with \(median(rows.map(\.coveredMass)).percent) of the contributions",
+        title: "Choosers of \(axis) find \(median(rows.map(\.recall)).percent) of the rows that an "
+          + "oracle would take, with \(median(rows.map(\.coveredMass)).percent) of the contributions",
         note: "Medians of \(rows.count) layers; all choosers together read "
           + "\(Figure(Double(bytes) / 1e6).text(2)) MB a token.",
         chart: Chart(

@@ -7,7 +7,8 @@ extension ExistenceReport {
       title: "How few rows give the same next tokens",
       note: "A dense pass records what every head and neuron adds; the same "
         + "\(method.twoPassTokens) tokens are then decoded with only the greatest of each token.",
-      figures: [twoPassFigure] + [neededFigure, histogram("neurons"), histogram("heads")]
+      figures: [twoPassFigure]
+        + [neededFigure, histogram("neurons"), histogram("heads")]
         .compactMap { $0 })
   }
 

@@ -1,6 +1,6 @@
 package import DejaVu
-package import DejaVuCore
-package import DejaVuModels
+import DejaVuCore
+import DejaVuModels
 
 /// The figure that counts: quality, bytes and speed of dense, exact and planned decoding, from the
 /// same steps of trained weights.
@@ -35,6 +35,7 @@ package struct Headline: Codable, Hashable, Sendable {
   ///   - runs: of ``PlanEvaluation``, the dense one first.
   ///   - plan: the plan's name.
   ///   - windows: what was decoded.
+  ///   - threads: that computed.
   package init(runs: [ComparedRun], plan: String, windows: [[TokenID]], threads: Int) {
     (self.plan, self.threads) = (plan, threads)
     (self.windows, length) = (windows.count, windows.first?.count ?? 0)

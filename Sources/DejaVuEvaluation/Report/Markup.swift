@@ -1,5 +1,7 @@
-/// A piece of a page: text is escaped when it is written, so that no name or sentence can become an
-/// element. What is written is well-formed XML and valid HTML at once.
+/// A piece of a page, whose text is escaped when it is written.
+///
+/// So no name or sentence can become an element. What is written is well-formed XML and valid HTML at
+/// once.
 indirect enum Markup {
   case text(String)
   case element(String, [(String, String)], [Markup])

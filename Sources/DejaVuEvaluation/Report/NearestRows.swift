@@ -60,8 +60,6 @@ package struct NearestRows: Codable, Hashable, Sendable {
 package enum ReportError: Error, Hashable, Sendable {
   /// The file is not what the script writes.
   case notNearestRows(String)
-  /// No plan lies beside the model.
-  case noPlan(folder: String)
 }
 
 extension ReportError: CustomStringConvertible {
@@ -70,9 +68,6 @@ extension ReportError: CustomStringConvertible {
     case .notNearestRows(let reason):
       "the file of --nearest-rows is not what 'Scripts/nearest_rows.py --json FILE' writes "
         + "(\(reason)); make it anew"
-    case .noPlan(let folder):
-      "\(folder) has no plan whose speed and quality could be shown; make one with "
-        + "'dejavu calibrate'"
     }
   }
 }

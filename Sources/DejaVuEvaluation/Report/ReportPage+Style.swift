@@ -1,5 +1,5 @@
 extension SparsityReport {
-  /// Light first; the dark half replaces colours only. Series differ by dash and mark too.
+  /// Light first, then a dark half that replaces colours only; series differ by dash and mark too.
   static let style = """
     :root {
       --ground: #fcfcfb; --ink: #0b0b0b; --quiet: #52514e; --grid: #e1e0d9; --base: #a3a29c;

@@ -1,4 +1,4 @@
-package import Foundation
+import Foundation
 
 /// Everything that `dejavu report` shows, of one or several models.
 package struct SparsityReport: Codable, Hashable, Sendable {

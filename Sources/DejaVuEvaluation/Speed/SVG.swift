@@ -115,6 +115,7 @@ struct SVG {
   /// The drawing as a part of a page that has its style: as wide as there is room.
   ///
   /// - Parameter identifier: unique in the page; names title and description.
+  /// - Returns: the element.
   func inline(identifier: String) -> String {
     """
     <svg viewBox="0 0 \(Self.text(width)) \(Self.text(height))" role="img" \
