@@ -41,7 +41,9 @@ extension Headline {
       figures: [
         ReportFigure(
           title: title, note: note,
-          chart: Chart(content: .bars(speed), xTitle: "tokens a second, by the median step", yTitle: ""), table: table),
+          chart: Chart(
+            content: .bars(speed), xTitle: "tokens a second, by the median step", yTitle: ""),
+          table: table),
         ReportFigure(
           title: "The plan reads \(sparse?.mlpByteShare.percent ?? "-") of the MLP's bytes, its "
             + "choosers included; leaving out zeros alone reads \(exact)",
