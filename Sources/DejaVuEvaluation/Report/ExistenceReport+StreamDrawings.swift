@@ -5,7 +5,7 @@ extension ExistenceReport {
   var driftGroup: ReportGroup {
     guard !drift.isEmpty else { return ReportGroup(title: "", figures: []) }
     let later = drift.dropFirst()
-    let slowest = median((later.isEmpty ? drift[...] : later).map(\.layerCosine))
+    let cosine = median((later.isEmpty ? drift[...] : later).map(\.layerCosine))
     let share = median(
       drift.map { row in
         guard let norm = row.streamNorm.value, norm > 0, let added = row.mlpNorm.value else {
@@ -19,8 +19,8 @@ extension ExistenceReport {
         + "earlier stream.",
       figures: [
         ReportFigure(
-          title: "Behind layer 0 a layer leaves the stream's direction nearly as it was: median "
-            + "cosine \(slowest.text(3))",
+          title: "Behind layer 0 the stream goes through a layer with a median cosine of "
+            + cosine.text(3),
           note: "Cosine of the stream before and behind each part.",
           chart: Chart(
             content: .lines(

@@ -37,7 +37,7 @@ extension Headline {
     let exact = rows.first { $0.mode == "exact" }?.mlpByteShare.percent ?? "-"
     return ReportGroup(
       title: "The figure that counts",
-      note: "Quality and speed from the same steps of the same run, on trained weights.",
+      note: "Quality and speed from the same steps of the same run.",
       figures: [
         ReportFigure(
           title: title, note: note,

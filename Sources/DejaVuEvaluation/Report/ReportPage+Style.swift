@@ -28,7 +28,7 @@ extension SparsityReport {
     .warning { font-weight: 600; border-left: 4px solid var(--s1); padding-left: .75rem; }
     .figures {
       display: grid; gap: 1rem; margin-top: 1rem; align-items: start;
-      grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr));
+      grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr));
     }
     figure {
       margin: 0; padding: 1rem; min-width: 0; background: var(--panel);
