@@ -16,6 +16,6 @@ struct DejaVuCommand: ParsableCommand {
       CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
       CommandGroup(name: "Sparsity", subcommands: [Train.self, Calibrate.self]),
       CommandGroup(
-        name: "Measuring", subcommands: [Bench.self, Evaluate.self, Synthesize.self]),
+        name: "Measuring", subcommands: [Bench.self, Evaluate.self, Report.self, Synthesize.self]),
     ])
 }

@@ -129,7 +129,7 @@ struct Evaluate: ParsableCommand {
     if comparison.isAsked || streams != nil {
       let run = ComparisonRun(
         model: loaded, folder: folder, threads: threads, options: comparison, output: output,
-        sample: try sample(text, loaded))
+        sample: try Self.sample(text, loaded, windows: windows ?? 16, length: context))
       if let streams { return try run.write(streams: streams) }
       return try run.compare(calibration: calibration)
     }
@@ -150,16 +150,20 @@ struct Evaluate: ParsableCommand {
     try StandardOutput.write((output.json ? try report.json() : report.text) + "\n")
   }
 
-  /// Windows of the text, spread over all of it.
-  private func sample(_ text: EvaluationText, _ model: LanguageModel) throws -> CalibrationText {
+  /// Windows of a text, spread over all of it.
+  ///
+  /// - Throws: ``EvaluationError`` for windows that the model or the text has no room for.
+  static func sample(
+    _ text: EvaluationText, _ model: LanguageModel, windows: Int, length: Int?
+  ) throws(EvaluationError) -> CalibrationText {
     let limit = model.architecture.context
-    let length = context ?? min(limit, 1024)
+    let length = length ?? min(limit, 1024)
     guard (2...max(limit, 2)).contains(length) else {
-      throw EvaluationError.contextOutOfRange(asked: length, allowed: 2...max(limit, 2))
+      throw .contextOutOfRange(asked: length, allowed: 2...max(limit, 2))
     }
-    let sample = CalibrationText(text: text, model: model, count: windows ?? 16, length: length)
+    let sample = CalibrationText(text: text, model: model, count: windows, length: length)
     guard !sample.windows.isEmpty else {
-      throw EvaluationError.shorterThanWindow(tokens: sample.tokens, length: length)
+      throw .shorterThanWindow(tokens: sample.tokens, length: length)
     }
     return sample
   }

@@ -30,7 +30,8 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError:
+    case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError,
+      is ReportError:
       self = .badInput
     case let error as PlanError: self = Self.status(error)
     case let error as PredictorError: self = Self.status(error)
