@@ -72,13 +72,16 @@ struct CheckpointExport {
   ]
 
   /// Name of a shard's file.
-  func fileName(_ index: Int) -> String {
+  func fileName(_ index: Int) -> String { Self.fileName(index, of: shards.count) }
+
+  /// Name of file `index` of `count`.
+  static func fileName(_ index: Int, of count: Int) -> String {
     func five(_ number: Int) -> String {
       let digits = String(number)
       return String(repeating: "0", count: max(5 - digits.count, 0)) + digits
     }
-    return shards.count == 1
-      ? "model.safetensors" : "model-\(five(index + 1))-of-\(five(shards.count)).safetensors"
+    return count == 1
+      ? "model.safetensors" : "model-\(five(index + 1))-of-\(five(count)).safetensors"
   }
 
   /// Writes every file and, where there are several, their index.

@@ -3,6 +3,7 @@ import DejaVuCore
 import DejaVuEvaluation
 import DejaVuFormats
 import DejaVuModels
+import DejaVuQuantization
 import DejaVuTokenizers
 import DejaVuTraining
 import Foundation
@@ -32,6 +33,8 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as BackendError: self = Self.status(error)
     case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError:
       self = .badInput
+    case QuantizationError.noText: self = .usage
+    case is QuantizationError: self = .badInput
     case let error as PlanError: self = Self.status(error)
     case let error as PredictorError: self = Self.status(error)
     case let error as SelectorError: self = Self.status(error)

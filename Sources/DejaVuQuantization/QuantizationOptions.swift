@@ -1,0 +1,40 @@
+package import DejaVuFormats
+
+/// How a model is quantized.
+package struct QuantizationOptions: Hashable, Sendable {
+  package enum Method: String, CaseIterable, Hashable, Sendable {
+    /// Round to nearest.
+    case rtn
+    /// Shrunk ranges, by squared error.
+    case search
+    /// Feedback from input to input, by the text's second moments.
+    case gptq
+  }
+
+  package var method: Method
+  /// Of the matrices of blocks.
+  package var blocks: GroupFormat
+  /// Of the token embedding, and of the head; nil leaves them as they are. A tied table is a head.
+  package var embedding: GroupFormat?
+  package var head: GroupFormat?
+  /// Whether the search counts errors by the second moments of the inputs; needs a text.
+  package var weighsInputs = false
+  /// Whether GPTQ rounds the strongest inputs first.
+  package var ordersByStrength = false
+  /// How GPTQ finds the scales of its groups.
+  package var fit = GroupFit.Method.search
+  /// What GPTQ adds to the diagonal of the moments, in units of its mean.
+  package var damping: Float = 0.01
+
+  package init(
+    method: Method, blocks: GroupFormat, embedding: GroupFormat?, head: GroupFormat?
+  ) {
+    self.method = method
+    self.blocks = blocks
+    self.embedding = embedding
+    self.head = head
+  }
+
+  /// Whether the model has to read a text.
+  package var needsText: Bool { method == .gptq || weighsInputs }
+}
