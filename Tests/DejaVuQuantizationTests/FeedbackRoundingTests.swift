@@ -56,11 +56,13 @@ struct FeedbackRoundingTests {
         let right = rest.map { i in
           (0..<k).reduce(0.0) { $0 - Double(damped.row($1)[i]) * fixed[$1] }
         }
-        let solved = Arithmetic.solve(rest.map { i in
-          rest.map { j in Double(damped.row(min(i, j))[max(i, j)]) }
-        }, right)
+        let solved = Arithmetic.solve(
+          rest.map { i in
+            rest.map { j in Double(damped.row(min(i, j))[max(i, j)]) }
+          }, right)
         let target = Double(weights.row(k)[output]) - solved[0]
-        let scale = alongOutputs ? rows.scale(row: k, column: output) : rows.scale(row: output, column: k)
+        let scale =
+          alongOutputs ? rows.scale(row: k, column: output) : rows.scale(row: output, column: k)
         let code = alongOutputs ? rows.codes[k * outputs + output] : rows.codes[output * inputs + k]
         // Inside the range of the codes the nearest one is half a step away at most.
         guard code > 0, Int(code) < format.greatestCode else { continue }
