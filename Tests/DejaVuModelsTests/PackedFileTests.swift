@@ -15,7 +15,7 @@ struct PackedFileTests {
     let layout = try #require(loaded.layout)
     // The first tensor starts at the beginning.
     try PackedFile.write(
-      layout, base: loaded.model.tokenEmbedding.base, to: file(folder),
+      layout, base: loaded.model.tokenEmbedding.base, to: folder.path,
       metadata: ["dejavu.fingerprint": loaded.fingerprint], progress: { _ in })
     return folder
   }
