@@ -3,17 +3,20 @@ import DejaVu
 import DejaVuCPU
 import DejaVuEvaluation
 import DejaVuFormats
+import DejaVuModels
 import DejaVuQuantization
 
 /// `dejavu quantize`: a checkpoint → the same in codes of a few bits.
 struct Quantize: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Write a checkpoint in codes of 8 to 2 bits.",
+    abstract: "Write a model in codes of 8 to 2 bits, in the engine's layout.",
     discussion: """
       Weights become codes with a scale for every group of neighbours in a row; norms, biases and \
       positions stay as they are. The method gptq learns from a text how the errors of one input are \
-      made up for by others; use a text that the model is not judged on. Configuration and tokenizer \
-      are copied. The new folder appears when it is complete, or not at all.
+      made up for by others; use a text that the model is not judged on. The new folder is mapped and \
+      used in place, as one of 'dejavu pack'; it appears when it is complete, or not at all. \
+      Configuration, tokenizer and predictors are copied; a plan that was calibrated for another \
+      format says so when it is used, and 'dejavu calibrate' makes one for this.
 
         dejavu quantize model model-4bit --text calibration.txt
         dejavu quantize model model-8bit --bits 8 --method search
@@ -51,11 +54,7 @@ struct Quantize: ParsableCommand {
     transform: Numbers.bytes(1000...1 << 50))
   var shardSize = 49_000_000
 
-  @Option(
-    name: [.short, .long], parsing: .unconditional,
-    help: ArgumentHelp("Threads (1 to 1024; default: one per core).", valueName: "count"),
-    transform: Numbers.whole(1...1024))
-  var threads: Int?
+  @OptionGroup var threads: ThreadOptions
 
   @OptionGroup(title: "Output")
   var output: OutputOptions
@@ -63,75 +62,82 @@ struct Quantize: ParsableCommand {
   func run() throws {
     let start = ContinuousClock.now
     Interrupt.install()
-    let options = codes.options
+    let options = try codes.options()
     guard !options.needsText || text != nil else {
       throw QuantizationError.noText(method: options.method.rawValue)
     }
     let source = try ModelOptions.folder(model)
-    let checkpoint = try Checkpoint.open(folder: source)
+    guard !PackedFile.isIn(source) else {
+      throw QuantizationError.quantizedAlready(folder: source)
+    }
     let folder = try NewFolder(path: out)
-    let cpu = CPUOptions(threads: threads ?? LanguageModel.defaultThreads)
-    let quantizer = try quantizer(source, checkpoint, options, cpu)
-    var metadata = checkpoint.metadata
-    metadata["dejavu.fingerprint"] = metadata["dejavu.fingerprint"] ?? checkpoint.fingerprint
-    metadata["format"] = metadata["format"] ?? "pt"
-    var export = QuantizedExport(
-      checkpoint, quantizer: quantizer, metadata: metadata, folder: folder, shardBytes: shardSize)
-    try folder.copyCompanions(from: checkpoint.folder)
-    try writeConfiguration(options, checkpoint, folder)
-    try export.writePlain()
+    let (loaded, windows) = try load(source, options)
+    guard let layout = loaded.layout, let first = layout.entry("embed.tokens") else {
+      throw QuantizationError.quantizedAlready(folder: source)
+    }
+    let checkpoint = try Checkpoint.open(folder: source)
+    let quantizer = try ModelQuantizer(
+      model: loaded.model, source: layout, options: options, windows: windows,
+      cpu: CPUOptions(threads: threads.count),
+      tensorName: { checkpoint.views[$0]?.tensor ?? "\($0)" })
+    let writer = PackedWriter(
+      quantizer.layout, folder: folder.workPath,
+      metadata: QuantizedCopy.metadata(
+        of: loaded.metadata, fingerprint: loaded.fingerprint, options: options),
+      shardBytes: shardSize)
+    try folder.copyCompanions(from: source)
+    // Predictors fit every format of the model that they were trained on.
+    try folder.copy(PredictorFile.fileName, from: source)
+    try write(
+      quantizer, to: writer, from: layout,
+      base: loaded.model.tokenEmbedding.base - first.offset)
+    try folder.commit()
+    let figures = WritingFigures(
+      command: "quantize", folder: folder.path, byteCount: writer.byteCount,
+      fileCount: writer.fileCount, tensorCount: writer.entries.count,
+      fingerprint: loaded.fingerprint, isSynthetic: loaded.isSynthetic,
+      time: ContinuousClock.now - start)
+    try figures.print(output, warnings: loaded.warnings)
+  }
+
+  /// The model, and the windows of the text where the method learns from one.
+  private func load(
+    _ source: String, _ options: QuantizationOptions
+  ) throws -> (LoadedModel, [[TokenID]]) {
+    let bar = ProgressBar("packing", isShown: !output.quiet)
+    defer { bar.finish() }
+    guard options.needsText, let text else {
+      let team = try ThreadTeam(threads: threads.count)
+      return (try ModelFolder.load(source, team: team) { bar.update($0) }, [])
+    }
+    let cpu = CPUOptions(threads: threads.count)
+    let model = try LanguageModel(path: source, backend: .cpu(cpu)) { bar.update($0) }
+    let length = min(length, model.architecture.context)
+    let sample = CalibrationText(
+      bytes: try TextFile.read(text), model: model, count: self.windows, length: length)
+    guard !sample.windows.isEmpty else {
+      throw QuantizationError.tooLittleText(tokens: sample.tokens, needed: length - 1)
+    }
+    return (model.loaded, sample.windows)
+  }
+
+  /// Writes what stays as it is, then the codes as they are found.
+  private func write(
+    _ quantizer: ModelQuantizer, to writer: PackedWriter, from layout: PackedLayout,
+    base: UnsafeRawPointer
+  ) throws {
+    for entry in writer.entries where entry.format.groupwise == nil {
+      guard let source = layout.entry(entry.name) else { continue }
+      try writer.append(
+        UnsafeRawBufferPointer(start: base + source.offset, count: source.byteCount), to: entry)
+    }
     let bar = ProgressBar("quantizing", isShown: !output.quiet, unit: .steps)
+    defer { bar.finish() }
     try quantizer.run(
       progress: { done in
         try Interrupt.check()
         bar.update(done: done, of: quantizer.steps)
-      }, emit: { try export.write($1, $0) })
-    bar.finish()
-    try export.finish()
-    try folder.commit()
-    let figures = WritingFigures(
-      command: "quantize", folder: folder.path, byteCount: export.byteCount,
-      fileCount: export.fileCount, tensorCount: export.tensorCount,
-      fingerprint: metadata["dejavu.fingerprint"] ?? "",
-      isSynthetic: metadata["dejavu.synthetic"] != nil, time: ContinuousClock.now - start)
-    try figures.print(output, warnings: checkpoint.warnings)
-  }
-
-  private func quantizer(
-    _ source: String, _ checkpoint: Checkpoint, _ options: QuantizationOptions, _ cpu: CPUOptions
-  ) throws -> ModelQuantizer {
-    let bar = ProgressBar("packing", isShown: !output.quiet)
-    defer { bar.finish() }
-    let loaded: LoadedModel
-    var windows: [[TokenID]] = []
-    if options.needsText, let text {
-      let model = try LanguageModel(path: source, backend: .cpu(cpu)) { bar.update($0) }
-      loaded = model.loaded
-      let length = min(length, model.architecture.context)
-      let sample = CalibrationText(
-        bytes: try TextFile.read(text), model: model, count: self.windows, length: length)
-      guard !sample.windows.isEmpty else {
-        throw QuantizationError.tooLittleText(tokens: sample.tokens, needed: length - 1)
-      }
-      windows = sample.windows
-    } else {
-      let team = try ThreadTeam(threads: cpu.threads)
-      loaded = try ModelFolder.load(source, team: team) { bar.update($0) }
-    }
-    guard !loaded.isMapped else { throw QuantizationError.quantizedAlready(folder: source) }
-    return try ModelQuantizer(
-      model: loaded.model, options: options, windows: windows, cpu: cpu,
-      tensorName: { checkpoint.views[$0]?.tensor ?? "\($0)" })
-  }
-
-  private func writeConfiguration(
-    _ options: QuantizationOptions, _ checkpoint: Checkpoint, _ folder: NewFolder
-  ) throws {
-    let isTied = checkpoint.architecture.tiesHead
-    let config = QuantizationConfig(
-      method: options.method.rawValue, blocks: options.blocks,
-      embedding: isTied ? options.head : options.embedding, head: isTied ? nil : options.head)
-    let text = try TextFile.read(checkpoint.folder + "/config.json")
-    try config.inserted(into: text).withUnsafeBytes { try folder.write($0, to: "config.json") }
+      }, emit: { try writer.append($1, to: $0) })
+    try writer.finish()
   }
 }

@@ -1,6 +1,5 @@
 package import DejaVuCPU
-import DejaVuCore
-package import DejaVuFormats
+package import DejaVuCore
 
 /// GPTQ: rounds a matrix input by input, and lets the inputs that follow make up for the error.
 ///
@@ -52,7 +51,7 @@ package struct FeedbackRounding {
   /// - Returns: the engine's rows; nil where H is not positive definite for all the damping.
   package func round(
     _ weights: CPUBuffer, outputs: Int, moments: InputMoments, sequence: [Int], damping: Float
-  ) -> QuantizedRows? {
+  ) -> [GroupwiseRow]? {
     // The first to be rounded stands last.
     let order = Array(sequence.reversed())
     let factor = moments.damped(order: order, damping: damping)

@@ -30,11 +30,11 @@ final class FloatLayer: @unchecked Sendable {
   }
 
   /// Fills a matrix with what codes stand for.
-  func set(_ role: WeightRole.LayerRole, _ rows: QuantizedRows) {
+  func set(_ role: WeightRole.LayerRole, _ rows: [GroupwiseRow], _ format: GroupwiseFormat) {
     guard let matrix = layer.matrix(role) else { return }
-    for row in 0..<rows.rows {
-      let target = UnsafeMutableRawPointer(mutating: matrix.base + row * matrix.stride)
-      rows.dequantize(row: row, into: target.assumingMemoryBound(to: Float.self))
+    for (index, row) in rows.enumerated() {
+      let target = UnsafeMutableRawPointer(mutating: matrix.base + index * matrix.stride)
+      format.dequantize(row, into: target.assumingMemoryBound(to: Float.self))
     }
   }
 }

@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 
 /// Scale and zero of one group; both are exact in float16.
 package struct GroupScale: Hashable, Sendable {
@@ -23,10 +23,10 @@ package struct GroupFit: Sendable {
     case search
   }
 
-  package let format: GroupFormat
+  package let format: GroupwiseFormat
   package let method: Method
 
-  package init(format: GroupFormat, method: Method) {
+  package init(format: GroupwiseFormat, method: Method) {
     self.format = format
     self.method = method
   }
@@ -49,7 +49,7 @@ package struct GroupFit: Sendable {
       greatest = max(greatest, values[i])
     }
     guard least < 0 || greatest > 0 else {
-      return format.isSymmetric ? GroupScale(scale: 0, zero: format.middle) : .nothing
+      return format.hasZeros ? .nothing : GroupScale(scale: 0, zero: format.middle)
     }
     let whole = scale(least: least, greatest: greatest, shrink: 1)
     guard method == .search else { return whole }
@@ -61,7 +61,7 @@ package struct GroupFit: Sendable {
     for shrink in Self.shrinks {
       let candidate = scale(least: least, greatest: greatest, shrink: shrink)
       attempt(candidate)
-      guard !format.isSymmetric else { continue }
+      guard format.hasZeros else { continue }
       for zero in [candidate.zero - 1, candidate.zero + 1]
       where zero >= 0 && zero <= Float(format.greatestCode) {
         attempt(GroupScale(scale: candidate.scale, zero: zero))
@@ -77,7 +77,7 @@ package struct GroupFit: Sendable {
   /// further than half a step from its code.
   private func scale(least: Float, greatest: Float, shrink: Float) -> GroupScale {
     let codes = Float(format.greatestCode)
-    if format.isSymmetric {
+    if !format.hasZeros {
       let range = 2 * max(-least, greatest) * shrink
       return GroupScale(scale: Self.roundedUp(range / codes), zero: format.middle)
     }

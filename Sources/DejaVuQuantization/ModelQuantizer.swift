@@ -9,19 +9,22 @@ package final class ModelQuantizer {
   private let options: QuantizationOptions
   private let stream: LayerStream?
   private let arithmetic: DenseArithmetic
+  /// What the copy will hold.
+  package let layout: PackedLayout
   /// Names of a checkpoint's tensors, for messages.
   private let tensorName: (WeightRole) -> String
 
   /// - Parameters:
   ///   - model: in floats.
+  ///   - source: the layout of `model`.
   ///   - options: the formats and the method.
   ///   - windows: the calibration text; empty where the options need none.
   ///   - cpu: how layers run.
   ///   - tensorName: what a checkpoint calls a weight.
   /// - Throws: ``QuantizationError/noText(method:)``, ``BackendError``.
   package init(
-    model: PackedModel, options: QuantizationOptions, windows: [[TokenID]], cpu: CPUOptions,
-    tensorName: @escaping (WeightRole) -> String
+    model: PackedModel, source: PackedLayout, options: QuantizationOptions, windows: [[TokenID]],
+    cpu: CPUOptions, tensorName: @escaping (WeightRole) -> String
   ) throws {
     guard !options.needsText || !windows.isEmpty else {
       throw QuantizationError.noText(method: options.method.rawValue)
@@ -33,75 +36,67 @@ package final class ModelQuantizer {
     self.model = model
     self.options = options
     self.tensorName = tensorName
+    layout = QuantizedCopy.layout(of: source, options: options)
     stream =
       options.needsText ? LayerStream(model: model, windows: windows, options: cpu) : nil
     arithmetic = DenseArithmetic(team: try ThreadTeam(threads: cpu.threads), kernels: kernels)
   }
 
-  /// Every matrix that becomes codes, with its format and shape, in the order in which `run` hands
-  /// them out.
-  package var matrices: [(role: WeightRole, format: GroupFormat, rows: Int, columns: Int)] {
-    var result: [(role: WeightRole, format: GroupFormat, rows: Int, columns: Int)] = []
-    let a = model.architecture
-    if let format = a.tiesHead ? options.head : options.embedding {
-      result.append((.tokenEmbedding, format, model.tokenEmbedding.rows, a.embeddingWidth))
-    }
-    if !a.tiesHead, let format = options.head {
-      result.append((.head, format, model.head.rows, a.embeddingWidth))
-    }
-    for (index, layer) in model.layers.enumerated() {
-      for role in WeightRole.LayerRole.matrices {
-        guard let matrix = layer.matrix(role) else { continue }
-        result.append((.layer(index, role), options.blocks, matrix.rows, matrix.columns))
-      }
-    }
-    return result
-  }
-
   /// Steps that `run` reports.
   package var steps: Int {
-    matrices.count + (stream.map { $0.readings * model.architecture.layers } ?? 0)
+    let matrices = layout.entries.reduce(0) {
+      $0 + ($1.format.groupwise == nil ? 0 : $1.roles.count)
+    }
+    return matrices + (stream.map { $0.readings * model.architecture.layers } ?? 0)
   }
 
   /// Quantizes everything.
   ///
   /// - Parameters:
   ///   - progress: called with the steps that are done; it may throw to give up.
-  ///   - emit: takes each matrix, in the order of `matrices`.
+  ///   - emit: takes each groupwise tensor of the layout, in the layout's order.
   /// - Throws: ``QuantizationError``, ``BackendError``, and what the closures throw.
   package func run(
-    progress: (Int) throws -> Void, emit: (WeightRole, QuantizedRows) throws -> Void
+    progress: (Int) throws -> Void,
+    emit: (PackedLayout.Entry, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     var done = 0
     func step() throws {
       done += 1
       try progress(done)
     }
-    for (role, format, _, _) in matrices {
-      guard let matrix = role == .head ? model.head : role.isEmbedding ? model.tokenEmbedding : nil
-      else { continue }
-      try emit(role, roundRows(try read(matrix, role), matrix, format, importance: nil))
+    func table(_ name: String, _ matrix: RowMatrix, _ role: WeightRole) throws {
+      guard let entry = layout.entry(name), let format = entry.format.groupwise else { return }
+      let rows = roundRows(try read(matrix, role), matrix, format, importance: nil)
+      try pack([rows], as: entry, emit)
       try step()
     }
+    try table("embed.tokens", model.tokenEmbedding, .tokenEmbedding)
     var previous: FloatLayer?
     for index in model.layers.indices {
       let moments = try stream?.moments(
         of: index, behind: previous, isDiagonal: options.method != .gptq, progress: step)
       let floats = FloatLayer(model.layers[index])
+      var rows: [WeightRole: [GroupwiseRow]] = [:]
       for role in WeightRole.LayerRole.matrices {
         guard let matrix = model.layers[index].matrix(role) else { continue }
-        let rows = try quantize(matrix, .layer(index, role), moments.map { $0.inputs(of: role) })
-        floats.set(role, rows)
-        try emit(.layer(index, role), rows)
+        let found = try quantize(matrix, .layer(index, role), moments.map { $0.inputs(of: role) })
+        floats.set(role, found, options.blocks)
+        rows[.layer(index, role)] = found
         try step()
+      }
+      for entry in layout.entries
+      where entry.format.groupwise != nil && entry.name.hasPrefix("layers.\(index).") {
+        try pack(entry.roles.compactMap { rows[$0] }, as: entry, emit)
       }
       previous = floats
     }
+    if !model.architecture.tiesHead { try table("head", model.head, .head) }
   }
 
   private func quantize(
     _ matrix: RowMatrix, _ role: WeightRole, _ moments: InputMoments?
-  ) throws -> QuantizedRows {
+  ) throws -> [GroupwiseRow] {
     let weights = try read(matrix, role)
     let rowsAreInputs = role.rowsAreInputs
     guard options.method == .gptq, let moments else {
@@ -156,8 +151,8 @@ package final class ModelQuantizer {
   }
 
   private func roundRows(
-    _ weights: CPUBuffer, _ matrix: RowMatrix, _ format: GroupFormat, importance: [Float]?
-  ) -> QuantizedRows {
+    _ weights: CPUBuffer, _ matrix: RowMatrix, _ format: GroupwiseFormat, importance: [Float]?
+  ) -> [GroupwiseRow] {
     let fit = GroupFit(format: format, method: options.method == .rtn ? .range : .search)
     return RowRounding(fit).rows(
       weights, rows: matrix.rows, columns: matrix.columns, importance: importance,
@@ -165,40 +160,26 @@ package final class ModelQuantizer {
   }
 }
 
-extension RowRounding {
-  /// Rounds a matrix, rows shared among the threads.
-  package func rows(
-    _ weights: CPUBuffer, rows: Int, columns: Int, importance: [Float]?,
-    arithmetic: DenseArithmetic
-  ) -> QuantizedRows {
-    let groups = fit.format.groups(columns: columns)
-    let isSymmetric = fit.format.isSymmetric
-    var codes = [UInt8](repeating: 0, count: rows * columns)
-    var scales = [UInt16](repeating: 0, count: rows * groups)
-    var zeros = [UInt16](repeating: 0, count: isSymmetric ? 0 : rows * groups)
-    codes.withUnsafeMutableBufferPointer { codes in
-      scales.withUnsafeMutableBufferPointer { scales in
-        zeros.withUnsafeMutableBufferPointer { zeros in
-          guard let codes = codes.baseAddress, let scales = scales.baseAddress else { return }
-          nonisolated(unsafe) let (source, codes2, scales2) = (weights, codes, scales)
-          nonisolated(unsafe) let zeros2 = isSymmetric ? nil : zeros.baseAddress
-          arithmetic.run(chunks: rows) { row in
-            let target = Target(
-              codes: codes2 + row * columns, scales: scales2 + row * groups,
-              zeros: zeros2.map { $0 + row * groups })
-            if let importance {
-              importance.withUnsafeBufferPointer {
-                round(source.row(row), importance: $0.baseAddress, columns: columns, into: target)
-              }
-            } else {
-              round(source.row(row), importance: nil, columns: columns, into: target)
-            }
-          }
+extension ModelQuantizer {
+  /// Hands out a tensor whose rows are those of `kinds`, side by side.
+  private func pack(
+    _ kinds: [[GroupwiseRow]], as entry: PackedLayout.Entry,
+    _ emit: (PackedLayout.Entry, UnsafeRawBufferPointer) throws -> Void
+  ) throws {
+    guard let format = entry.format.groupwise else { return }
+    var bytes = [UInt8](repeating: 0, count: entry.byteCount)
+    try bytes.withUnsafeMutableBytes { buffer in
+      guard let base = buffer.baseAddress else { return }
+      nonisolated(unsafe) let target = base
+      arithmetic.run(chunks: entry.shape[0]) { row in
+        for (kind, rows) in kinds.enumerated() {
+          format.pack(
+            rows[row], columns: rows[row].codes.count,
+            into: target + (row * kinds.count + kind) * entry.rowBytes)
         }
       }
+      try emit(entry, UnsafeRawBufferPointer(buffer))
     }
-    return QuantizedRows(
-      format: fit.format, rows: rows, columns: columns, codes: codes, scales: scales, zeros: zeros)
   }
 }
 
@@ -222,6 +203,9 @@ extension WeightRole {
     default: false
     }
   }
+}
 
-  fileprivate var isEmbedding: Bool { self == .tokenEmbedding }
+extension WeightRole.LayerRole {
+  /// Every matrix of a block, in the order of the computation.
+  static let matrices: [WeightRole.LayerRole] = [.query, .key, .value, .output, .gate, .up, .down]
 }

@@ -11,7 +11,7 @@ public enum QuantizationError: Error, Hashable, Sendable, CustomStringConvertibl
   case noText(method: String)
   /// The text is shorter than a window.
   case tooLittleText(tokens: Int, needed: Int)
-  /// The model is stored in codes already.
+  /// The model's files are packed, or in codes, already.
   case quantizedAlready(folder: String)
 
   /// One sentence with both sides that ends in what to do.
@@ -27,7 +27,7 @@ public enum QuantizationError: Error, Hashable, Sendable, CustomStringConvertibl
     case .tooLittleText(let tokens, let needed):
       "the text has \(tokens) tokens but one window takes \(needed); give a longer text"
     case .quantizedAlready(let folder):
-      "'\(escaped(folder))' is stored in codes already; quantize the checkpoint it came from"
+      "'\(escaped(folder))' is packed already; quantize the checkpoint it came from"
     }
   }
 }

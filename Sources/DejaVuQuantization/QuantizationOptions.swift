@@ -1,4 +1,4 @@
-package import DejaVuFormats
+package import DejaVuCore
 
 /// How a model is quantized.
 package struct QuantizationOptions: Hashable, Sendable {
@@ -13,10 +13,10 @@ package struct QuantizationOptions: Hashable, Sendable {
 
   package var method: Method
   /// Of the matrices of blocks.
-  package var blocks: GroupFormat
+  package var blocks: GroupwiseFormat
   /// Of the token embedding, and of the head; nil leaves them as they are. A tied table is a head.
-  package var embedding: GroupFormat?
-  package var head: GroupFormat?
+  package var embedding: GroupwiseFormat?
+  package var head: GroupwiseFormat?
   /// Whether the search counts errors by the second moments of the inputs; needs a text.
   package var weighsInputs = false
   /// Whether GPTQ rounds the strongest inputs first.
@@ -27,7 +27,7 @@ package struct QuantizationOptions: Hashable, Sendable {
   package var damping: Float = 0.01
 
   package init(
-    method: Method, blocks: GroupFormat, embedding: GroupFormat?, head: GroupFormat?
+    method: Method, blocks: GroupwiseFormat, embedding: GroupwiseFormat?, head: GroupwiseFormat?
   ) {
     self.method = method
     self.blocks = blocks

@@ -1,12 +1,11 @@
 import DejaVuCPU
 import DejaVuCore
-import DejaVuFormats
 
 /// One walk of `FeedbackRounding` over a matrix; positions are places in the order of the factor.
 final class RoundingWalk: @unchecked Sendable {
   // Safe to share: threads write disjoint outputs.
   private let rounding: FeedbackRounding
-  private let format: GroupFormat
+  private let format: GroupwiseFormat
   private let weights: CPUBuffer
   private let inputs: Int
   private let outputs: Int
@@ -37,7 +36,7 @@ final class RoundingWalk: @unchecked Sendable {
     codes = .allocate(capacity: inputs * outputs)
     scaleCount =
       rounding.groups == .alongOutputs
-      ? inputs * format.groups(columns: outputs) : format.groups(columns: inputs) * outputs
+      ? inputs * format.groupCount(outputs) : format.groupCount(inputs) * outputs
     scales = .allocate(capacity: scaleCount)
     codes.initialize(repeating: 0, count: inputs * outputs)
     scales.initialize(repeating: .nothing, count: scaleCount)
@@ -59,7 +58,7 @@ final class RoundingWalk: @unchecked Sendable {
     if fitsFirst {
       rounding.arithmetic.run(chunks: slices) { [self] chunk in
         let range = chunk * slice..<min((chunk + 1) * slice, outputs)
-        for group in 0..<format.groups(columns: inputs) { fitInputs(group, range, nil) }
+        for group in 0..<format.groupCount(inputs) { fitInputs(group, range, nil) }
       }
     }
     // Blocks start at multiples of a group counted from the first input, which stands last.
@@ -127,7 +126,7 @@ final class RoundingWalk: @unchecked Sendable {
   ) {
     let input = order[position]
     let (weight, error) = (weights.row(input), errors.row(position))
-    let groups = format.groups(columns: outputs)
+    let groups = format.groupCount(outputs)
     withUnsafeTemporaryAllocation(of: Float.self, capacity: 2 * format.group) { scratch in
       guard let padded = scratch.baseAddress else { return }
       let importance = padded + format.group
@@ -217,33 +216,29 @@ final class RoundingWalk: @unchecked Sendable {
   }
 
   /// The engine's rows, once `run` is through.
-  func result() -> QuantizedRows {
+  func result() -> [GroupwiseRow] {
     switch rounding.groups {
     case .alongOutputs:
-      let groups = UnsafeBufferPointer(start: scales, count: scaleCount)
-      return QuantizedRows(
-        format: format, rows: inputs, columns: outputs,
-        codes: Array(UnsafeBufferPointer(start: codes, count: inputs * outputs)),
-        scales: groups.map { HalfPrecision.half($0.scale) },
-        zeros: format.isSymmetric ? [] : groups.map { HalfPrecision.half($0.zero) })
-    case .alongInputs: return transposed()
+      let groups = format.groupCount(outputs)
+      return (0..<inputs).map { input in
+        let start = codes + input * outputs
+        return row(
+          Array(UnsafeBufferPointer(start: start, count: outputs)),
+          Array(UnsafeBufferPointer(start: scales + input * groups, count: groups)))
+      }
+    case .alongInputs:
+      let groups = format.groupCount(inputs)
+      return (0..<outputs).map { output in
+        row(
+          (0..<inputs).map { codes[$0 * outputs + output] },
+          (0..<groups).map { scales[$0 * outputs + output] })
+      }
     }
   }
 
-  private func transposed() -> QuantizedRows {
-    let groups = format.groups(columns: inputs)
-    var turned = [UInt8](repeating: 0, count: inputs * outputs)
-    for output in 0..<outputs {
-      for input in 0..<inputs { turned[output * inputs + input] = codes[input * outputs + output] }
-    }
-    var ordered: [GroupScale] = []
-    ordered.reserveCapacity(scaleCount)
-    for output in 0..<outputs {
-      for group in 0..<groups { ordered.append(scales[group * outputs + output]) }
-    }
-    return QuantizedRows(
-      format: format, rows: outputs, columns: inputs, codes: turned,
-      scales: ordered.map { HalfPrecision.half($0.scale) },
-      zeros: format.isSymmetric ? [] : ordered.map { HalfPrecision.half($0.zero) })
+  private func row(_ codes: [UInt8], _ groups: [GroupScale]) -> GroupwiseRow {
+    GroupwiseRow(
+      codes: codes, scales: groups.map { HalfPrecision.half($0.scale) },
+      zeros: format.hasZeros ? groups.map(\.zero) : nil)
   }
 }

@@ -1,5 +1,5 @@
 import ArgumentParser
-import DejaVuFormats
+import DejaVuCore
 import DejaVuQuantization
 
 extension QuantizationOptions.Method: ExpressibleByArgument {}
@@ -30,7 +30,7 @@ struct QuantizationArguments: ParsableArguments {
     help: ArgumentHelp(
       "Bits of the head, which every token reads in full; 0 leaves it as it is.",
       valueName: "count"))
-  var head = 8
+  var headBits = 8
 
   @Flag(help: "Let the search count errors by how strong each input is (needs --text).")
   var weighted = false
@@ -49,25 +49,30 @@ struct QuantizationArguments: ParsableArguments {
   var damping = 0.01
 
   func validate() throws {
-    guard GroupFormat.knownBits.contains(bits) else {
+    guard GroupwiseFormat.allBits.contains(bits) else {
       throw ValidationError("--bits is \(bits) but must be 8, 6, 4, 3 or 2")
     }
-    guard GroupFormat.knownGroups.contains(group) else {
+    guard GroupwiseFormat.allGroups.contains(group) else {
       throw ValidationError("--group is \(group) but must be 32, 64 or 128")
     }
-    for (name, value) in [("--embeddings", embeddings), ("--head", head)]
-    where value != 0 && !GroupFormat.knownBits.contains(value) {
+    for (name, value) in [("--embeddings", embeddings), ("--head-bits", headBits)]
+    where value != 0 && !GroupwiseFormat.allBits.contains(value) {
       throw ValidationError("\(name) is \(value) but must be 8, 6, 4, 3, 2 or 0")
     }
   }
 
-  var options: QuantizationOptions {
-    func format(_ bits: Int) -> GroupFormat? {
-      bits == 0 ? nil : GroupFormat(bits: bits, group: group, isSymmetric: !zeros)
+  /// The formats and the method.
+  ///
+  /// - Throws: `ValidationError` where `validate` was not asked before.
+  func options() throws -> QuantizationOptions {
+    func format(_ bits: Int) -> GroupwiseFormat? {
+      GroupwiseFormat(bits: bits, group: group, hasZeros: zeros)
+    }
+    guard let blocks = format(bits) else {
+      throw ValidationError("there is no format of \(bits) bits in groups of \(group)")
     }
     var options = QuantizationOptions(
-      method: method, blocks: GroupFormat(bits: bits, group: group, isSymmetric: !zeros),
-      embedding: format(embeddings), head: format(head))
+      method: method, blocks: blocks, embedding: format(embeddings), head: format(headBits))
     options.weighsInputs = weighted
     options.ordersByStrength = actOrder
     options.fit = scales
