@@ -1,4 +1,3 @@
-package import DejaVuCore
 package import DejaVuFormats
 
 /// A model in the engine's layout on disk: mapped and used in place, answering at once.

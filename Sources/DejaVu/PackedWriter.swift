@@ -1,4 +1,3 @@
-package import DejaVuCore
 package import DejaVuFormats
 
 /// Writes a packed model tensor by tensor: see ``PackedFile`` for what the files hold.

@@ -100,8 +100,8 @@ extension ShardIndex {
     let text =
       "{\"metadata\":{\"total_size\":\(byteCount)},\"weight_map\":{\(lines.joined(separator: ","))}}\n"
     let file = try AtomicFile(path: path)
-    try Array(text.utf8).withUnsafeBytes { bytes throws(CheckpointError) in
-      try file.append(bytes)
+    try Array(text.utf8).withUnsafeBufferPointer { bytes throws(CheckpointError) in
+      try file.append(UnsafeRawBufferPointer(bytes))
     }
     try file.commit()
   }

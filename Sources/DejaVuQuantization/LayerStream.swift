@@ -18,18 +18,20 @@ package final class LayerStream {
 
   /// - Parameters:
   ///   - model: in floats.
-  ///   - windows: of equal length, at least 2 and at most the model's context.
+  ///   - windows: of equal length, at least 3 and at most the model's context.
   ///   - options: how the layers run.
   package init(model: PackedModel, windows: [[TokenID]], options: CPUOptions) {
     precondition(
-      Set(windows.map(\.count)).count == 1 && windows[0].count >= 2,
+      Set(windows.map(\.count)).count == 1 && windows[0].count >= 3,
       "windows of \(windows.map(\.count)) tokens")
     self.model = model
-    self.windows = windows
+    // A token that is left alone in its batch would not be shown.
+    let isShown = windows[0].count % options.batchCapacity != 1
+    self.windows = isShown ? windows : windows.map { Array($0.dropLast()) }
     self.options = options
     let offset = if case .learned(let offset) = model.architecture.positions { offset } else { 0 }
     memory = StreamMemory(
-      tokens: windows.count * windows[0].count, positions: windows[0].count + offset,
+      tokens: windows.count * self.windows[0].count, positions: windows[0].count + offset,
       width: model.architecture.hidden)
   }
 
@@ -147,6 +149,7 @@ private final class LayerWatcher: StepObserver {
     case .context: moments.context.add(values, tokens: tokens, stride: stride)
     case .mlpInput: add(values, tokens, stride, normedBy: weights.mlpNorm, to: moments.mlp)
     case .activations: moments.activations.add(values, tokens: tokens, stride: stride)
+    case .output: break
     }
   }
 

@@ -1,4 +1,4 @@
-package import DejaVuCore
+import DejaVuCore
 package import DejaVuFormats
 
 /// What the packed copy of a model in codes holds.

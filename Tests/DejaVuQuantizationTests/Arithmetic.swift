@@ -1,5 +1,5 @@
 import DejaVuCPU
-import DejaVuFormats
+import DejaVuCore
 import DejaVuQuantization
 import Testing
 
@@ -60,10 +60,10 @@ enum Arithmetic {
 
   /// Σ dᵀ H d over the outputs.
   static func error(
-    _ rows: QuantizedRows, _ weights: CPUBuffer, _ inputs: Int, _ outputs: Int,
-    _ moments: InputMoments, _ alongOutputs: Bool
+    _ rows: [GroupwiseRow], _ format: GroupwiseFormat, _ weights: CPUBuffer, _ inputs: Int,
+    _ outputs: Int, _ moments: InputMoments, _ alongOutputs: Bool
   ) -> Double {
-    let values = (0..<rows.rows).map { rows.row($0) }
+    let values = rows.map { RowRoundingTests.weights(of: $0, format) }
     var sum = 0.0
     for output in 0..<outputs {
       let d = (0..<inputs).map {

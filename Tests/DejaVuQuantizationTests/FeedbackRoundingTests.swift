@@ -1,5 +1,5 @@
 import DejaVuCPU
-import DejaVuFormats
+import DejaVuCore
 import DejaVuQuantization
 import Testing
 
@@ -36,7 +36,7 @@ struct FeedbackRoundingTests {
     let arithmetic = try Arithmetic.make()
     let moments = Arithmetic.moments(width: inputs, tokens: 100, arithmetic)
     let weights = Arithmetic.random(rows: inputs, columns: outputs, seed: 5)
-    let format = GroupFormat(bits: 4, group: 32, isSymmetric: false)
+    let format = try #require(GroupwiseFormat(bits: 4, group: 32, hasZeros: true))
     let rounding = FeedbackRounding(
       GroupFit(format: format, method: .range),
       groups: alongOutputs ? .alongOutputs : .alongInputs, arithmetic: arithmetic)
@@ -44,7 +44,7 @@ struct FeedbackRoundingTests {
       rounding.round(
         weights, outputs: outputs, moments: moments, sequence: Array(0..<inputs), damping: 0.01))
     let damped = moments.damped(order: Array(0..<inputs), damping: 0.01)
-    let values = (0..<rows.rows).map { rows.row($0) }
+    let values = rows.map { RowRoundingTests.weights(of: $0, format) }
     func rounded(_ input: Int, _ output: Int) -> Double {
       Double(alongOutputs ? values[input][output] : values[output][input])
     }
@@ -61,9 +61,9 @@ struct FeedbackRoundingTests {
             rest.map { j in Double(damped.row(min(i, j))[max(i, j)]) }
           }, right)
         let target = Double(weights.row(k)[output]) - solved[0]
-        let scale =
-          alongOutputs ? rows.scale(row: k, column: output) : rows.scale(row: output, column: k)
-        let code = alongOutputs ? rows.codes[k * outputs + output] : rows.codes[output * inputs + k]
+        let (row, column) = alongOutputs ? (rows[k], output) : (rows[output], k)
+        let scale = HalfPrecision.float(half: row.scales[column / format.group])
+        let code = row.codes[column]
         // Inside the range of the codes the nearest one is half a step away at most.
         guard code > 0, Int(code) < format.greatestCode else { continue }
         #expect(abs(rounded(k, output) - target) <= Double(scale) * 0.5 + 1e-4)
@@ -71,20 +71,21 @@ struct FeedbackRoundingTests {
     }
   }
 
-  @Test(arguments: [false, true], [false, true])
-  func `feedback leaves less error than rounding`(alongOutputs: Bool, byStrength: Bool) throws {
+  @Test(
+    arguments: [
+      "int2-g32", "int3-g32", "int4-g64-zeros", "int6-g32", "int8-g64-zeros",
+    ], [false, true])
+  func `feedback never leaves more error than rounding`(
+    name: String, alongOutputs: Bool
+  ) throws {
     let (inputs, outputs) = (200, 96)
+    let format = try #require(GroupwiseFormat(name: name))
     let arithmetic = try Arithmetic.make()
     let moments = Arithmetic.moments(width: inputs, tokens: 600, arithmetic)
     let weights = Arithmetic.random(rows: inputs, columns: outputs, seed: 9)
-    let fit = GroupFit(
-      format: GroupFormat(bits: 3, group: 32, isSymmetric: true), method: .range)
+    let fit = GroupFit(format: format, method: .range)
     let rounding = FeedbackRounding(
       fit, groups: alongOutputs ? .alongOutputs : .alongInputs, arithmetic: arithmetic)
-    let rows = try #require(
-      rounding.round(
-        weights, outputs: outputs, moments: moments,
-        sequence: FeedbackRounding.sequence(moments, byStrength: byStrength), damping: 0.01))
     let plain =
       alongOutputs
       ? RowRounding(fit).rows(
@@ -92,16 +93,15 @@ struct FeedbackRoundingTests {
       : RowRounding(fit).rows(
         Arithmetic.turned(weights, rows: inputs, columns: outputs), rows: outputs,
         columns: inputs, importance: nil, arithmetic: arithmetic)
-    let errors = [rows, plain].map {
-      Arithmetic.error($0, weights, inputs, outputs, moments, alongOutputs)
+    func error(_ rows: [GroupwiseRow]) -> Double {
+      Arithmetic.error(rows, format, weights, inputs, outputs, moments, alongOutputs)
     }
-    #expect(errors[0] < errors[1] * 0.8, "\(errors)")
-  }
-}
-
-extension QuantizedRows {
-  fileprivate func scale(row: Int, column: Int) -> Float {
-    let index = row * format.groups(columns: columns) + column / format.group
-    return Float(Float16(bitPattern: scales[index]))
+    for byStrength in [false, true] {
+      let rows = try #require(
+        rounding.round(
+          weights, outputs: outputs, moments: moments,
+          sequence: FeedbackRounding.sequence(moments, byStrength: byStrength), damping: 0.01))
+      #expect(error(rows) < error(plain) * 0.8)
+    }
   }
 }
