@@ -36,7 +36,8 @@ package enum ModelFolder {
     let (model, layout) = try ModelPacker.pack(checkpoint, team: team, progress: progress)
     return LoadedModel(
       model: model, generation: checkpoint.generation, metadata: checkpoint.metadata,
-      fingerprint: fingerprint, warnings: checkpoint.warnings, isMapped: false, byteCount: layout.byteCount,
+      fingerprint: fingerprint, warnings: checkpoint.warnings, isMapped: false,
+      byteCount: layout.byteCount,
       layout: layout)
   }
 

@@ -95,7 +95,8 @@ extension Bench {
     let (folder, source) = (try ModelOptions.folder(path), try model.folder())
     guard PackedFile.isIn(folder) else {
       throw CheckpointError.unreadable(
-        path: folder + "/" + PackedFile.fileName, reason: "there is none; 'dejavu pack' makes such folders")
+        path: folder + "/" + PackedFile.fileName,
+        reason: "there is none; 'dejavu pack' makes such folders")
     }
     let prints = try [source, folder].map { try ModelDescription(folder: $0).fingerprint }
     guard prints[0] == prints[1] else {

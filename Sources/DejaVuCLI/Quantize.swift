@@ -38,19 +38,20 @@ struct Quantize: ParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Windows of the text that are read (1 to 65536).", valueName: "count"),
+    help: ArgumentHelp(
+      "Windows of the text that are read (1 to 65536; default: 128).", valueName: "count"),
     transform: Numbers.whole(1...65536))
   var windows = 128
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Tokens of a window (16 to 65536).", valueName: "count"),
+    help: ArgumentHelp("Tokens of a window (16 to 65536; default: 512).", valueName: "count"),
     transform: Numbers.whole(16...65536))
   var length = 512
 
   @Option(
     parsing: .unconditional,
-    help: ArgumentHelp("Bytes of a file at most: 500MB, 4GiB.", valueName: "size"),
+    help: ArgumentHelp("Bytes of a file at most: 500MB, 4GiB (default: 49MB).", valueName: "size"),
     transform: Numbers.bytes(1000...1 << 50))
   var shardSize = 49_000_000
 

@@ -113,9 +113,12 @@ struct QuantizedModelTests {
         "\"\(key)\":\"int4-g32-zeros\"", "\"\(key)\":\"int4-g32-zerox\"",
         "layers.1.attention.value"
       ),
-      ("\"\(key)\":\"int4-g32-zeros\"", "\"\(key)\":\"int4-g64-zeros\"", "layers.1.attention.value"),
       (
-        "\"\(key)\":\"int4-g32-zeros\"", "\"dejavu.tormaf.layers.1.attention.value\":\"int4-g32-zeros\"",
+        "\"\(key)\":\"int4-g32-zeros\"", "\"\(key)\":\"int4-g64-zeros\"", "layers.1.attention.value"
+      ),
+      (
+        "\"\(key)\":\"int4-g32-zeros\"",
+        "\"dejavu.tormaf.layers.1.attention.value\":\"int4-g32-zeros\"",
         "layers.1.attention.value"
       ),
       ("\"layers.0.mlp.bundle\"", "\"layers.0.mlp.bandle\"", "layers.0.mlp.bundle"),

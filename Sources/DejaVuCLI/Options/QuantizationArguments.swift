@@ -44,7 +44,8 @@ struct QuantizationArguments: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
-      "What GPTQ adds to the inputs' second moments, by their mean.", valueName: "share"),
+      "What GPTQ adds to the inputs' second moments, by their mean (default: 0.01).",
+      valueName: "share"),
     transform: Numbers.real(1e-6...10))
   var damping = 0.01
 

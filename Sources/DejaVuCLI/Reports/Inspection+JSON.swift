@@ -1,3 +1,4 @@
+import DejaVuQuantization
 import DejaVuCPU
 import DejaVuCore
 

@@ -28,7 +28,8 @@ struct MachineDescription {
     // A key and a value of every head, layer and position.
     cacheBytes =
       2 * a.layers * a.kvHeads * Padding.head(a.headWidth) * cacheType.size * a.context
-    multipliesInBFloat16 = InstructionSet.best.multipliesBFloat16 && model.format == .plain(.bfloat16)
+    multipliesInBFloat16 =
+      InstructionSet.best.multipliesBFloat16 && model.format == .plain(.bfloat16)
   }
 
   var best: InstructionSet { .best }
