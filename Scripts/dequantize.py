@@ -90,7 +90,8 @@ def dequantize(rows, name, columns):
         stored = np.ascontiguousarray(rows[:, scales_end:scales_end + groups * zero_size])
         zeros = stored.view("<u2" if bits == 8 else "u1").astype(np.float32) / 2
     spread = [np.repeat(x, group, axis=1)[:, :columns] for x in (scales, zeros)]
-    return (codes_of(rows[:, :code_bytes], bits, columns) - spread[1]) * spread[0]
+    codes = codes_of(rows[:, :code_bytes], bits, columns).astype(np.float32)
+    return (codes - spread[1]) * spread[0]
 
 
 def floats(tensor, formats, name, columns):

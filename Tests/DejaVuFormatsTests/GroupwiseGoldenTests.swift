@@ -15,6 +15,7 @@ struct GroupwiseGoldenTests {
     let file = try SafetensorsFile(path: Self.path)
     let stored = try #require(file.entries.first { $0.name == "stored.\(format.name)" })
     let weights = try #require(file.entries.first { $0.name == "weights.\(format.name)" })
+    try #require(weights.dtype == .float32)
     let (rows, columns) = (weights.shape[0], weights.shape[1])
     #expect(stored.shape == [rows, format.rowBytes(columns)])
     for row in 0..<rows {

@@ -91,7 +91,7 @@ struct PackedFileTests {
       try load(folder.path)
     } throws: { error in
       guard case .unsupported? = error as? CheckpointError else { return false }
-      return "\(error)".contains("pack the model again")
+      return "\(error)".contains("pack or quantize the model again")
     }
   }
 

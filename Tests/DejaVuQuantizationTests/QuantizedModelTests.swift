@@ -121,7 +121,7 @@ struct QuantizedModelTests {
         "\"dejavu.tormaf.layers.1.attention.value\":\"int4-g32-zeros\"",
         "layers.1.attention.value"
       ),
-      ("\"layers.0.mlp.bundle\"", "\"layers.0.mlp.bandle\"", "layers.0.mlp.bundle"),
+      ("layers.0.mlp.bundle", "layers.0.mlp.bandle", "layers.0.mlp.bundle"),
       ("\"dejavu.packed_version\":\"2\"", "\"dejavu.packed_version\":\"9\"", "version '9'"),
     ]
     for (from, to, name) in cases {
