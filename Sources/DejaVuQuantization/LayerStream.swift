@@ -44,6 +44,7 @@ package final class LayerStream {
   ///   - previous: the layer before it as it was quantized; nil for layer 0.
   ///   - isDiagonal: whether mean squares are enough.
   ///   - progress: called after every window; it may throw to give up.
+  /// - Returns: sums over every token of the text.
   /// - Throws: ``BackendError``, or what `progress` throws.
   func moments(
     of layer: Int, behind previous: FloatLayer?, isDiagonal: Bool, progress: () throws -> Void

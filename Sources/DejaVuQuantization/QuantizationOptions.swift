@@ -14,8 +14,9 @@ package struct QuantizationOptions: Hashable, Sendable {
   package var method: Method
   /// Of the matrices of blocks.
   package var blocks: GroupwiseFormat
-  /// Of the token embedding, and of the head; nil leaves them as they are. A tied table is a head.
+  /// Of the token embedding, unless it is the head too; nil leaves it as it is.
   package var embedding: GroupwiseFormat?
+  /// Of the head; nil leaves it as it is.
   package var head: GroupwiseFormat?
   /// Whether the search counts errors by the second moments of the inputs; needs a text.
   package var weighsInputs = false

@@ -12,6 +12,7 @@ package enum QuantizedCopy {
   /// - Parameters:
   ///   - source: of the model, in floats.
   ///   - options: the formats.
+  /// - Returns: a layout with the same tensors.
   package static func layout(
     of source: PackedLayout, options: QuantizationOptions
   ) -> PackedLayout {
@@ -33,6 +34,7 @@ package enum QuantizedCopy {
   ///   - source: the pairs of the source.
   ///   - fingerprint: of the source, so that predictors trained for it fit the copy.
   ///   - options: of the copy.
+  /// - Returns: pairs for every file of the copy.
   package static func metadata(
     of source: [String: String], fingerprint: String, options: QuantizationOptions
   ) -> [String: String] {

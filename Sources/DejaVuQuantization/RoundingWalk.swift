@@ -164,8 +164,11 @@ final class RoundingWalk: @unchecked Sendable {
 
   /// Finds the scales of a group of inputs for some of the outputs.
   ///
-  /// - Parameter block: where the group's turn has come, the block that holds it: then what is fitted
-  ///   is what the inputs would be if they made up for all of the error so far. Nil fits the weights.
+  /// - Parameters:
+  ///   - group: of inputs.
+  ///   - range: the outputs.
+  ///   - block: where the group's turn has come, the block that holds it: then what is fitted is what
+  ///     the inputs would be if they made up for all of the error so far. Nil fits the weights.
   private func fitInputs(_ group: Int, _ range: Range<Int>, _ block: Range<Int>?) {
     let first = group * format.group
     let count = min(format.group, inputs - first)

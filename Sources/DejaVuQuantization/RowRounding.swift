@@ -13,6 +13,7 @@ package struct RowRounding: Sendable {
   ///   - values: `[columns]` finite weights.
   ///   - importance: `[columns]`, what each squared error counts; nil for 1.
   ///   - columns: of the row.
+  /// - Returns: `[columns]` codes, with the scales and zeros of ⌈columns / group⌉ groups.
   package func round(
     _ values: UnsafePointer<Float>, importance: [Float]?, columns: Int
   ) -> GroupwiseRow {
@@ -46,6 +47,7 @@ package struct RowRounding: Sendable {
   ///   - columns: of the matrix.
   ///   - importance: `[columns]`, as for one row.
   ///   - arithmetic: the threads.
+  /// - Returns: the matrix's rows in their order.
   package func rows(
     _ weights: CPUBuffer, rows: Int, columns: Int, importance: [Float]?,
     arithmetic: DenseArithmetic

@@ -104,4 +104,41 @@ struct FeedbackRoundingTests {
       #expect(error(rows) < error(plain) * 0.8)
     }
   }
+
+  @Test(arguments: [false, true])
+  func `inputs that never fire are rounded as they are`(alongOutputs: Bool) throws {
+    let (inputs, outputs) = (70, 40)
+    let format = try #require(GroupwiseFormat(name: "int4-g32"))
+    let arithmetic = try Arithmetic.make()
+    let weights = Arithmetic.random(rows: inputs, columns: outputs, seed: 4)
+    let fit = GroupFit(format: format, method: .range)
+    // Nothing fires: there is no error to make up for, whatever the damping.
+    let moments = InputMoments(width: inputs, arithmetic: arithmetic)
+    let zeros = CPUBuffer(capacity: 9, width: inputs)
+    moments.add(zeros.base, tokens: 9, stride: zeros.stride)
+    let rounding = FeedbackRounding(
+      fit, groups: alongOutputs ? .alongOutputs : .alongInputs, arithmetic: arithmetic)
+    let rows = try #require(
+      rounding.round(
+        weights, outputs: outputs, moments: moments, sequence: Array(0..<inputs), damping: 0.01))
+    let turned = Arithmetic.turned(weights, rows: inputs, columns: outputs)
+    let plain = RowRounding(fit).rows(
+      alongOutputs ? weights : turned, rows: alongOutputs ? inputs : outputs,
+      columns: alongOutputs ? outputs : inputs, importance: nil, arithmetic: arithmetic)
+    #expect(rows == plain)
+  }
+
+  @Test func `moments that are not finite have no rounding`() throws {
+    let arithmetic = try Arithmetic.make()
+    let weights = Arithmetic.random(rows: 8, columns: 4, seed: 4)
+    let values = Arithmetic.random(rows: 5, columns: 8, seed: 6)
+    values.row(2)[3] = .infinity
+    let moments = InputMoments(width: 8, arithmetic: arithmetic)
+    moments.add(values.base, tokens: 5, stride: values.stride)
+    let fit = GroupFit(format: try #require(GroupwiseFormat(name: "int4-g32")), method: .range)
+    let rounding = FeedbackRounding(fit, groups: .alongOutputs, arithmetic: arithmetic)
+    #expect(
+      rounding.round(
+        weights, outputs: 4, moments: moments, sequence: Array(0..<8), damping: 0.01) == nil)
+  }
 }

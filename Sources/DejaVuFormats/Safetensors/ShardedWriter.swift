@@ -20,8 +20,8 @@ package final class ShardedWriter {
   ///   - folder: where the files go.
   ///   - stem: what their names begin with.
   ///   - tensors: all of them, in the order in which they will come.
-  ///   - metadata: the text pairs of a file with these tensors.
   ///   - shardBytes: of a file at most, unless one tensor alone is larger.
+  ///   - metadata: the text pairs of a file with these tensors.
   package init(
     folder: String, stem: String, tensors: [SafetensorsDeclaration], shardBytes: Int,
     metadata: @escaping ([SafetensorsDeclaration]) -> [String: String]
