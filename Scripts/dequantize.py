@@ -103,15 +103,17 @@ def floats(tensor, formats, name, columns):
 
 
 def read(folder):
-    """Tensors by name, and formats by the names of groupwise tensors."""
-    tensors, formats = {}, {}
+    """Tensors by name, formats by the names of groupwise tensors, and the source's fingerprint."""
+    tensors, formats, fingerprint = {}, {}, ""
     for path in sorted(glob.glob(f"{folder}/packed*.safetensors")):
         tensors.update(load_file(path))
         with safe_open(path, "numpy") as file:
-            for key, value in (file.metadata() or {}).items():
+            metadata = file.metadata() or {}
+            fingerprint = metadata.get("dejavu.fingerprint", fingerprint)
+            for key, value in metadata.items():
                 if key.startswith("dejavu.format."):
                     formats[key[len("dejavu.format."):]] = value
-    return tensors, formats
+    return tensors, formats, fingerprint
 
 
 def checkpoint(config, tensors, formats):
@@ -142,10 +144,12 @@ def convert(source, target):
         config = json.load(file)
     if config["model_type"] != "opt":
         raise SystemExit(f"only OPT's names are known here, not those of {config['model_type']}")
+    tensors, formats, fingerprint = read(source)
     os.makedirs(target)
+    # With the source's fingerprint its predictors fit the copy.
     save_file(
-        checkpoint(config, *read(source)), f"{target}/model.safetensors",
-        metadata={"format": "pt"})
+        checkpoint(config, tensors, formats), f"{target}/model.safetensors",
+        metadata={"format": "pt", "dejavu.fingerprint": fingerprint})
     config["torch_dtype"] = "float32"
     with open(f"{target}/config.json", "w") as file:
         json.dump(config, file)
