@@ -65,11 +65,18 @@ let package = Package(
         "DejaVuCore", "DejaVuCPU", "DejaVuJSON",
       ],
       swiftSettings: strict),
+    .target(
+      name: "DejaVuQuantization",
+      dependencies: [
+        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
     .executableTarget(
       name: "DejaVuCLI",
       dependencies: [
-        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats",
-        "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuJSON", argumentParser,
+        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuQuantization", "DejaVuModels",
+        "DejaVuFormats", "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuJSON",
+        argumentParser,
       ],
       swiftSettings: strict),
     .target(
@@ -111,6 +118,13 @@ let package = Package(
       dependencies: [
         "DejaVuTestSupport", "DejaVu", "DejaVuTraining", "DejaVuEvaluation", "DejaVuModels",
         "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuQuantizationTests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVuQuantization", "DejaVu", "DejaVuModels", "DejaVuFormats",
+        "DejaVuCore", "DejaVuCPU",
       ],
       swiftSettings: strict),
     .testTarget(

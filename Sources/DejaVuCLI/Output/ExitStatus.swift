@@ -3,6 +3,7 @@ import DejaVuCore
 import DejaVuEvaluation
 import DejaVuFormats
 import DejaVuModels
+import DejaVuQuantization
 import DejaVuTokenizers
 import DejaVuTraining
 import Foundation
@@ -33,6 +34,8 @@ struct ExitStatus: RawRepresentable, Hashable {
     case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError,
       is ReportError:
       self = .badInput
+    case QuantizationError.noText: self = .usage
+    case is QuantizationError: self = .badInput
     case let error as PlanError: self = Self.status(error)
     case let error as PredictorError: self = Self.status(error)
     case let error as SelectorError: self = Self.status(error)
