@@ -61,7 +61,7 @@ let package = Package(
       name: "DejaVuEvaluation",
       dependencies: [
         "DejaVu", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
-        "DejaVuCUDA", "CDejaVuBLAS",
+        "DejaVuCUDA", "DejaVuJSON", "CDejaVuBLAS",
       ],
       swiftSettings: strict),
     .target(
@@ -71,11 +71,18 @@ let package = Package(
         "DejaVuCore", "DejaVuCPU", "DejaVuJSON",
       ],
       swiftSettings: strict),
+    .target(
+      name: "DejaVuQuantization",
+      dependencies: [
+        "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
     .executableTarget(
       name: "DejaVuCLI",
       dependencies: [
-        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuModels", "DejaVuFormats",
-        "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuCUDA", "DejaVuJSON", argumentParser,
+        "DejaVu", "DejaVuEvaluation", "DejaVuTraining", "DejaVuQuantization", "DejaVuModels",
+        "DejaVuFormats", "DejaVuTokenizers", "DejaVuCore", "DejaVuCPU", "DejaVuCUDA",
+        "DejaVuJSON", argumentParser,
       ],
       swiftSettings: strict),
     .target(
@@ -126,6 +133,13 @@ let package = Package(
       dependencies: [
         "DejaVuTestSupport", "DejaVu", "DejaVuTraining", "DejaVuEvaluation", "DejaVuModels",
         "DejaVuTokenizers", "DejaVuFormats", "DejaVuCore", "DejaVuCPU",
+      ],
+      swiftSettings: strict),
+    .testTarget(
+      name: "DejaVuQuantizationTests",
+      dependencies: [
+        "DejaVuTestSupport", "DejaVuQuantization", "DejaVu", "DejaVuModels", "DejaVuFormats",
+        "DejaVuCore", "DejaVuCPU",
       ],
       swiftSettings: strict),
     .testTarget(

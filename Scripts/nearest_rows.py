@@ -2,6 +2,7 @@
 """How well, and how cheaply, HNSW finds the neurons of the greatest w · x + b.
 
 usage: nearest_rows.py MODEL_DIR STREAMS.safetensors [--layers 1 5 10] [--shares 0.05 0.15] [--queries 200]
+                       [--json FILE]
 
 MODEL_DIR is an OPT checkpoint in one safetensors file. The streams come from the engine:
 
@@ -15,6 +16,8 @@ distances computed, each of which reads a row of W1. Times are of one thread and
 against numpy's product with the whole of W1 in float32. Needs numpy and hnswlib:
 
     python3 -m venv venv && venv/bin/pip install numpy hnswlib
+
+--json FILE writes the same figures for 'dejavu report --nearest-rows FILE'.
 """
 import argparse, heapq, json, os, sys, time
 
@@ -154,8 +157,12 @@ def study(layer, rows, queries, shares, space):
             agreement = recall(walked, found[:32].astype(np.int64))
             assert agreement > 0.98, f"the walk finds {agreement:.3f} of what hnswlib finds"
             evaluations = np.mean([walk[1] for walk in walks])
-            print(f"{layer:5}  {space:>5}  {count:5}  {ef:5}  {recall(found, true):6.3f}  "
+            found_share = recall(found, true)
+            print(f"{layer:5}  {space:>5}  {count:5}  {ef:5}  {found_share:6.3f}  "
                   f"{evaluations:9.0f}  {100 * evaluations / len(rows):7.1f} %  {spent:8.3f}  {whole:8.3f}")
+            yield {"layer": layer, "space": space, "top": count, "ef": ef, "recall": float(found_share),
+                   "rows_read_share": float(evaluations / len(rows)), "ms_per_query": spent,
+                   "ms_all_rows": whole}
 
 
 def main():
@@ -165,7 +172,9 @@ def main():
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 5, 10])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.15])
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--json")
     options = parser.parse_args()
+    results = []
     weights = os.path.join(options.model, "model.safetensors")
     print("layer  space    top     ef  recall  distances  rows read  ms/query  ms/all of W1")
     for layer in options.layers:
@@ -177,7 +186,11 @@ def main():
                             tensor(weights, prefix + "final_layer_norm.bias"))
         queries = np.hstack([inputs, np.ones((len(inputs), 1))]).astype(np.float32)
         for space in ("ip", "l2"):
-            study(layer, np.ascontiguousarray(rows, np.float32), queries, options.shares, space)
+            results += study(layer, np.ascontiguousarray(rows, np.float32), queries, options.shares, space)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"schema": "dejavu/nearest-rows/1", "model": os.path.basename(os.path.normpath(options.model)),
+                       "neurons": len(rows), "hidden": rows.shape[1] - 1, "rows": results}, file)
 
 
 main()

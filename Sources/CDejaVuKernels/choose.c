@@ -148,12 +148,13 @@ static void part_chunk(void *context, size_t part, size_t thread) {
       gather(job->lists + first, scratch_of(job, 0).scores, first, count, job->threshold);
 }
 
-/// Moves the parts' lists together.
-static void join_lists(const dejavu_choose_job *job) {
+/// Moves the lists of equal parts together.
+static void join_lists(const dejavu_choose_job *job, size_t parts) {
   const size_t *chosen = (const size_t *)scratch_of(job, 0).copy;
-  size_t total = 0, parts = parts_of(job);
+  size_t total = 0;
   for (size_t part = 0; part < parts; part++) {
-    memmove(job->lists + total, job->lists + first_of(job, part), chosen[part] * sizeof(int32_t));
+    const int32_t *list = job->lists + part * job->rows / parts;
+    memmove(job->lists + total, list, chosen[part] * sizeof(int32_t));
     total += chosen[part];
   }
   job->counts[0] = total;
@@ -169,10 +170,75 @@ void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job) {
     dejavu_team_run(team, token_chunk, (void *)job, job->tokens);
     return;
   }
-  round_vector(job, 0);
+  dejavu_choose_begin(job);
+  dejavu_choose_finish(team, job);
+}
+
+int32_t dejavu_choose_waits(const dejavu_choose_job *job) {
+  return job->tokens == 1 && job->rows >= LEAST_ROWS && job->keep == 0;
+}
+
+void dejavu_choose_begin(const dejavu_choose_job *job) { round_vector(job, 0); }
+
+void dejavu_choose_finish(dejavu_team *team, const dejavu_choose_job *job) {
   dejavu_team_run(team, part_chunk, (void *)job, parts_of(job));
   if (job->keep > 0) list_rows(job, 0);
-  else join_lists(job);
+  else join_lists(job, parts_of(job));
+}
+
+typedef struct {
+  const dejavu_choose_job *choice;
+  const dejavu_mlp_job *mlp;
+  const dejavu_row_kernels *kernels;
+  size_t slices;
+  float *acc;
+  size_t acc_stride;
+  size_t *rows_read;
+} chosen_context;
+
+/// Asks for a neuron's up row ahead of its product.
+static void fetch_row(const dejavu_mlp_job *job, size_t neuron) {
+  size_t rows = job->gated ? 3 : 2;
+  const char *row = (const char *)job->bundle + neuron * rows * job->row_stride;
+  for (size_t byte = 0; byte < job->row_stride; byte += 64) __builtin_prefetch(row + byte);
+}
+
+/// Scores a range of neurons and lists those above the threshold; memory fetches the first of them
+/// while the second half is scored.
+static size_t choose_range(const chosen_context *c, size_t first, size_t count) {
+  const dejavu_choose_job *choice = c->choice;
+  float *scores = scratch_of(choice, 0).scores;
+  int32_t *list = choice->lists + first;
+  size_t half = count / 2;
+  score_rows(choice, 0, first, half);
+  size_t chosen = gather(list, scores, first, half, choice->threshold);
+  if (chosen > 0) fetch_row(c->mlp, (size_t)list[0]);
+  score_rows(choice, 0, first + half, count - half);
+  return chosen + gather(list + chosen, scores, first + half, count - half, choice->threshold);
+}
+
+/// Scores a range of neurons, lists those above the threshold and computes them at once.
+static void chosen_chunk(void *context, size_t slice, size_t thread) {
+  (void)thread;
+  const chosen_context *c = context;
+  size_t first = slice * c->choice->rows / c->slices;
+  size_t count = (slice + 1) * c->choice->rows / c->slices - first;
+  size_t chosen = choose_range(c, first, count);
+  ((size_t *)scratch_of(c->choice, 0).copy)[slice] = chosen;
+  dejavu_mlp_job job = *c->mlp;
+  job.list = c->choice->lists + first;
+  float *acc = c->acc + slice * c->acc_stride;
+  memset(acc, 0, job.d * sizeof(float));
+  c->rows_read[slice] = c->kernels->mlp_rows(&job, 0, chosen, acc);
+}
+
+void dejavu_chosen_mlp_block(dejavu_team *team, int32_t weight_type,
+                             const dejavu_choose_job *choice, const dejavu_mlp_job *job,
+                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read) {
+  chosen_context context = {choice, job,        &choice->kernels->rows[weight_type], slices, acc,
+                            acc_stride, rows_read};
+  dejavu_team_run(team, chosen_chunk, &context, slices);
+  join_lists(choice, slices);
 }
 
 static dejavu_choose_job scoring_of(const dejavu_groupwise_job *job) {

@@ -15,6 +15,8 @@ package struct LoadedModel {
   package let warnings: [String]
   /// Whether the weights are used in place from a packed file.
   package let isMapped: Bool
+  /// Bytes of the weights in the engine's layout.
+  package let byteCount: Int
   /// The packed tensors, when they were packed in memory.
   package let layout: PackedLayout?
 
@@ -28,23 +30,25 @@ package enum ModelFolder {
   package static func load(
     _ path: String, team: ThreadTeam, progress: (LoadingProgress) -> Void = { _ in }
   ) throws -> LoadedModel {
-    let packed = path + "/" + PackedFile.fileName
-    if FileSystem.exists(packed) { return try loadPacked(folder: path, file: packed) }
+    if PackedFile.isIn(path) { return try loadPacked(folder: path) }
     let checkpoint = try Checkpoint.open(folder: path)
     let fingerprint = checkpoint.metadata["dejavu.fingerprint"] ?? checkpoint.fingerprint
     let (model, layout) = try ModelPacker.pack(checkpoint, team: team, progress: progress)
     return LoadedModel(
       model: model, generation: checkpoint.generation, metadata: checkpoint.metadata,
-      fingerprint: fingerprint, warnings: checkpoint.warnings, isMapped: false, layout: layout)
+      fingerprint: fingerprint, warnings: checkpoint.warnings, isMapped: false,
+      byteCount: layout.byteCount,
+      layout: layout)
   }
 
-  private static func loadPacked(folder: String, file: String) throws -> LoadedModel {
+  private static func loadPacked(folder: String) throws -> LoadedModel {
     let config = try ModelConfig(path: folder + "/config.json")
-    let (model, metadata) = try PackedFile.open(path: file, architecture: config.architecture)
+    let opened = try PackedFile.open(folder: folder, architecture: config.architecture)
     let generation = try config.generation(in: folder)
     return LoadedModel(
-      model: model, generation: generation, metadata: metadata,
-      fingerprint: metadata["dejavu.fingerprint"] ?? "unknown",
-      warnings: config.warnings + generation.warnings, isMapped: true, layout: nil)
+      model: opened.model, generation: generation, metadata: opened.metadata,
+      fingerprint: opened.metadata["dejavu.fingerprint"] ?? "unknown",
+      warnings: config.warnings + generation.warnings, isMapped: true,
+      byteCount: opened.layout.byteCount, layout: nil)
   }
 }

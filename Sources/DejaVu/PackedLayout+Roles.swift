@@ -1,9 +1,9 @@
-import DejaVuFormats
+package import DejaVuFormats
 
 extension PackedLayout.Entry {
   /// The weights that fill the tensor, in the order of their rows: those of a neuron for the MLP's
   /// bundle, else one.
-  var roles: [WeightRole] {
+  package var roles: [WeightRole] {
     if let whole = Self.wholeModelRoles[name] { return [whole] }
     let parts = name.split(separator: ".")
     guard parts.count > 2, parts[0] == "layers", let layer = Int(parts[1]) else { return [] }

@@ -41,10 +41,7 @@ extension Bench {
     let seconds = Quantity.seconds(ContinuousClock.now - start)
     try Interrupt.check()
     let first = try firstToken(of: loaded, folder: folder, team: team, since: start, seconds)
-    // A mapped file is its tensors and a short header.
-    let bytes =
-      loaded.layout?.byteCount
-      ?? FileSystem.byteCount(of: folder + "/" + PackedFile.fileName) ?? 0
+    let bytes = loaded.byteCount
     var region: UnsafeRawBufferPointer?
     if let first = loaded.layout?.entry("embed.tokens") {
       region = UnsafeRawBufferPointer(
@@ -96,10 +93,10 @@ extension Bench {
   /// Looks whether a folder is a packed copy of the model that will be measured.
   func checkPacked(_ path: String) throws {
     let (folder, source) = (try ModelOptions.folder(path), try model.folder())
-    let file = folder + "/" + PackedFile.fileName
-    guard FileSystem.exists(file) else {
+    guard PackedFile.isIn(folder) else {
       throw CheckpointError.unreadable(
-        path: file, reason: "there is none; 'dejavu pack' makes such folders")
+        path: folder + "/" + PackedFile.fileName,
+        reason: "there is none; 'dejavu pack' makes such folders")
     }
     let prints = try [source, folder].map { try ModelDescription(folder: $0).fingerprint }
     guard prints[0] == prints[1] else {

@@ -11,11 +11,10 @@ struct ComparisonRun {
   let output: OutputOptions
   let sample: CalibrationText
 
-  /// Windows and tokens of a window that selectors learn from.
-  private static let lesson = (windows: 32, length: 512)
-
   func compare(calibration: EvaluationText?) throws {
-    let asked = try subjects(calibration)
+    let subjects = ComparedSubjects(
+      model: model, folder: folder, options: options, output: output)
+    let asked = try subjects.make(calibration: calibration)
     let extra = options.eagerKeys ? asked.compactMap(\.withEagerKeys) : []
     let bar = ProgressBar("evaluating", isShown: !output.quiet, unit: .steps)
     let evaluation = PlanEvaluation(engine: model.engine, subjects: asked + extra)
@@ -26,41 +25,6 @@ struct ComparisonRun {
       showsSpeed: options.speed, folder: folder, loaded: model.loaded, threads: threads,
       windows: sample.windows)
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
-  }
-
-  /// The plan that is compared, if one is.
-  private func plan() throws -> SparsityChoice? {
-    if let density = options.density {
-      return try .density(density, model: model, folder: folder)
-    }
-    return try options.plan.map { try .plan($0, model: model, folder: folder) }
-  }
-
-  private func subjects(_ calibration: EvaluationText?) throws -> [ComparedSubject] {
-    if let choice = try plan() {
-      if let warning = choice.warning { Terminal.error.writeLine("warning: \(warning)") }
-      let sparse = choice.sparsity.map { ComparedSubject($0.plan.name, sparsity: $0) }
-      return [.exact] + [sparse].compactMap { $0 }
-    }
-    var wanted = SelectorFactory.Options()
-    wanted.mlpDensity = options.mlpDensity ?? 1
-    wanted.headDensity = options.headDensity ?? 1
-    wanted.calibration =
-      calibration.map {
-        CalibrationText(
-          text: $0, model: model, count: Self.lesson.windows,
-          length: min(Self.lesson.length, model.architecture.context)
-        ).windows
-      } ?? []
-    let bar = ProgressBar("learning", isShown: !output.quiet, unit: .steps)
-    let factory = SelectorFactory(model: model, folder: folder, options: wanted) {
-      bar.update(done: $0, of: $1)
-    }
-    defer { bar.finish() }
-    return try (options.selectors ?? []).map { kind in
-      guard let factory else { throw SelectorError.notOnCPU(kind) }
-      return try factory.subject(kind)
-    }
   }
 
   /// How the sets of sparse runs compare with the oracle's, by name.

@@ -13,9 +13,10 @@ struct DejaVuCommand: ParsableCommand {
     version: "0.1.0",
     groupedSubcommands: [
       CommandGroup(name: "Text", subcommands: [Generate.self]),
-      CommandGroup(name: "Models", subcommands: [Inspect.self, Convert.self, Pack.self]),
+      CommandGroup(
+        name: "Models", subcommands: [Inspect.self, Convert.self, Quantize.self, Pack.self]),
       CommandGroup(name: "Sparsity", subcommands: [Train.self, Calibrate.self]),
       CommandGroup(
-        name: "Measuring", subcommands: [Bench.self, Evaluate.self, Synthesize.self]),
+        name: "Measuring", subcommands: [Bench.self, Evaluate.self, Report.self, Synthesize.self]),
     ])
 }

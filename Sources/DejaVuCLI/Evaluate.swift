@@ -9,7 +9,7 @@ import Foundation
 struct Evaluate: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "eval",
-    abstract: "Measure how well a model foretells a text.",
+    abstract: "Measure how well a model foretells a text, or answers tasks.",
     discussion: """
       Perplexity is e to the mean loss per token. The text is cut into windows, each read from an \
       empty cache and beginning with the beginning-of-text token if the model's tokenizer adds one; \
@@ -19,13 +19,19 @@ struct Evaluate: ParsableCommand {
       With --plan or --selectors, windows spread over the text are decoded token by token in several \
       ways, dense first: quality and speed come from the same steps.
 
+      With --tasks, questions are asked and scored as lm-evaluation-harness does: the answer is the \
+      choice of the greatest summed log-probability. Plans and selectors answer twice: choosing at \
+      every position, and behind a dense question, as generation does. A task whose accuracy is \
+      within two standard errors of chance says nothing about the model.
+
         dejavu eval --perplexity text.txt --plan 1% --speed
+        dejavu eval --tasks piqa,rte --task-data folder --plan 1%
         dejavu eval --perplexity text.txt --selectors oracle,random --mlp-density 0.25
       """)
 
   @Option(
     help: ArgumentHelp("Measure perplexity on this text; - reads a pipe.", valueName: "file"))
-  var perplexity: String
+  var perplexity: String?
   @OptionGroup var model: ModelOptions
   @Option(
     name: [.customLong("context"), .customLong("length")],
@@ -61,6 +67,8 @@ struct Evaluate: ParsableCommand {
       valueName: "file"))
   var streams: String?
 
+  @OptionGroup(title: "Tasks") var tasks: TaskArguments
+
   @OptionGroup(title: "Comparing ways to choose rows") var comparison: ComparisonOptions
 
   @OptionGroup var threads: ThreadOptions
@@ -75,6 +83,10 @@ struct Evaluate: ParsableCommand {
     for (name, value) in [("context", context), ("stride", stride), ("windows", windows)] {
       if let value, value < 1 { throw ValidationError("--\(name) is \(value), not at least 1.") }
     }
+    if (perplexity == nil) == (tasks.tasks == nil) {
+      throw ValidationError("name either a text with --perplexity FILE or tasks with --tasks NAMES")
+    }
+    if tasks.tasks != nil { return try validateTasks() }
     guard comparison.isAsked || streams != nil else { return }
     if comparison.isAsked && streams != nil {
       throw ValidationError("--streams writes a file and compares nothing; leave one out")
@@ -88,17 +100,37 @@ struct Evaluate: ParsableCommand {
     }
   }
 
+  /// Tasks have no windows.
+  private func validateTasks() throws {
+    let others: [(String, Bool)] = [
+      ("context", context != nil), ("stride", stride != nil), ("windows", windows != nil),
+      ("sparsity", sparsity != nil), ("bos", bos != nil), ("documents", documents),
+      ("streams", streams != nil), ("speed", comparison.speed),
+      ("eager-keys", comparison.eagerKeys),
+    ]
+    if let (name, _) = others.first(where: { $0.1 }) {
+      throw ValidationError("--\(name) is for perplexity; leave it out with --tasks")
+    }
+  }
+
   func run() throws {
-    let text = EvaluationText(try InputFile.read(perplexity))
+    let text = try perplexity.map { EvaluationText(try InputFile.read($0)) }
+    let files = try tasks.files()
     let calibration = try comparison.calibration.map { EvaluationText(try InputFile.read($0)) }
     let folder = try model.folder()
     let threads = threads.count
     let options = CPUOptions(threads: threads, instructionSet: isa ?? .best)
     let loaded = try backend.load(folder, cpu: options)
+    guard let text else {
+      let run = TaskCommand(
+        model: loaded, folder: folder, cpu: options, path: path ?? .prompt, arguments: tasks,
+        comparison: comparison, output: output)
+      return try run.answer(files, calibration: calibration)
+    }
     if comparison.isAsked || streams != nil {
       let run = ComparisonRun(
         model: loaded, folder: folder, threads: threads, options: comparison, output: output,
-        sample: try sample(text, loaded))
+        sample: try Self.sample(text, loaded, windows: windows ?? 16, length: context))
       if let streams { return try run.write(streams: streams) }
       return try run.compare(calibration: calibration)
     }
@@ -119,16 +151,20 @@ struct Evaluate: ParsableCommand {
     try StandardOutput.write((output.json ? try report.json() : report.text) + "\n")
   }
 
-  /// Windows of the text, spread over all of it.
-  private func sample(_ text: EvaluationText, _ model: LanguageModel) throws -> CalibrationText {
+  /// Windows of a text, spread over all of it.
+  ///
+  /// - Throws: ``EvaluationError`` for windows that the model or the text has no room for.
+  static func sample(
+    _ text: EvaluationText, _ model: LanguageModel, windows: Int, length: Int?
+  ) throws(EvaluationError) -> CalibrationText {
     let limit = model.architecture.context
-    let length = context ?? min(limit, 1024)
+    let length = length ?? min(limit, 1024)
     guard (2...max(limit, 2)).contains(length) else {
-      throw EvaluationError.contextOutOfRange(asked: length, allowed: 2...max(limit, 2))
+      throw .contextOutOfRange(asked: length, allowed: 2...max(limit, 2))
     }
-    let sample = CalibrationText(text: text, model: model, count: windows ?? 16, length: length)
+    let sample = CalibrationText(text: text, model: model, count: windows, length: length)
     guard !sample.windows.isEmpty else {
-      throw EvaluationError.shorterThanWindow(tokens: sample.tokens, length: length)
+      throw .shorterThanWindow(tokens: sample.tokens, length: length)
     }
     return sample
   }

@@ -82,7 +82,8 @@ struct Inspect: ParsableCommand {
       models.isEmpty
       ? [try ModelOptions.folder(model)] : try models.map { try ModelOptions.folder($0) }
     let run = ExistenceRun(
-      text: text, calibration: calibration, plan: plan, threads: threads.count, output: output)
+      text: text, calibration: calibration, plan: plan, threads: threads.count,
+      isQuiet: output.quiet)
     let reports = try Interrupt.endingAtOnce { try run.reports(folders: folders) }
     let result =
       output.json

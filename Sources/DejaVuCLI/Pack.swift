@@ -10,7 +10,8 @@ struct Pack: ParsableCommand {
     abstract: "Write a model in the engine's layout, so that it loads at once.",
     discussion: """
       The new folder holds packed.safetensors, which is mapped and used in place, and the \
-      configuration and, where there is one, the tokenizer of the model. It appears when it is complete, or not at all. \
+      configuration and, where there is one, the tokenizer of the model. It appears when it is \
+      complete, or not at all. \
       Packing needs memory for the whole model.
       """)
 
@@ -19,6 +20,13 @@ struct Pack: ParsableCommand {
 
   @Argument(help: "The folder to make.", completion: .directory)
   var out: String
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Bytes of a file at most: 500MB, 4GiB (default: one file).", valueName: "size"),
+    transform: Numbers.bytes(1000...1 << 50))
+  var shardSize: Int?
 
   @OptionGroup var threads: ThreadOptions
 
@@ -36,12 +44,13 @@ struct Pack: ParsableCommand {
       throw CheckpointError.unsupported(file: source, reason: "it is packed already")
     }
     try folder.copyCompanions(from: source)
-    let metadata = try write(
-      loaded, layout, base: loaded.model.tokenEmbedding.base - first.offset,
-      to: folder)
+    var metadata = loaded.metadata.filter { $0.key.hasPrefix("dejavu.") }
+    metadata["dejavu.fingerprint"] = loaded.fingerprint
+    let files = try write(
+      layout, base: loaded.model.tokenEmbedding.base - first.offset, metadata, to: folder)
     try folder.commit()
     let figures = WritingFigures(
-      command: "pack", folder: folder.path, byteCount: layout.byteCount, fileCount: 1,
+      command: "pack", folder: folder.path, byteCount: layout.byteCount, fileCount: files,
       tensorCount: layout.entries.count, fingerprint: metadata["dejavu.fingerprint"] ?? "",
       isSynthetic: loaded.isSynthetic, time: ContinuousClock.now - start)
     let warning =
@@ -72,16 +81,16 @@ struct Pack: ParsableCommand {
   }
 
   private func write(
-    _ loaded: LoadedModel, _ layout: PackedLayout, base: UnsafeRawPointer, to folder: NewFolder
-  ) throws -> [String: String] {
+    _ layout: PackedLayout, base: UnsafeRawPointer, _ metadata: [String: String],
+    to folder: NewFolder
+  ) throws -> Int {
     let bar = ProgressBar("writing", isShown: !output.quiet)
     defer { bar.finish() }
-    var metadata = loaded.metadata.filter { $0.key.hasPrefix("dejavu.") }
-    metadata["dejavu.fingerprint"] = loaded.fingerprint
-    try PackedFile.write(
-      layout, base: base, to: folder.workPath + "/" + PackedFile.fileName, metadata: metadata
-    ) { bar.update($0) }
-    try Interrupt.check()
-    return metadata
+    return try PackedFile.write(
+      layout, base: base, to: folder.workPath, metadata: metadata, shardBytes: shardSize ?? .max
+    ) { progress in
+      try Interrupt.check()
+      bar.update(progress)
+    }
   }
 }

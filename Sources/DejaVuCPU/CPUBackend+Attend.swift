@@ -24,6 +24,7 @@ extension CPUBackend {
     let cache = slice.cache
     var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.kvHeads)
     if case .listed(let rows) = heads {
+      if scratch.pending?.rows === rows { finishChoice() }
       list = UnsafePointer(rows.list(of: 0))
       count = rows.count(of: 0)
     }

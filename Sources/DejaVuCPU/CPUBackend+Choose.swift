@@ -7,6 +7,7 @@ extension CPUBackend {
   }
 
   package func assign(_ indices: [Int32], to rows: CPURows) {
+    finishChoice()
     for t in batch.tokens.indices {
       rows.setCount(indices.count, of: t)
       rows.list(of: t).update(from: indices, count: indices.count)
@@ -14,7 +15,8 @@ extension CPUBackend {
   }
 
   package func list(of token: Int, in rows: CPURows) -> [Int32] {
-    Array(UnsafeBufferPointer(start: rows.list(of: token), count: rows.count(of: token)))
+    finishChoice()
+    return Array(UnsafeBufferPointer(start: rows.list(of: token), count: rows.count(of: token)))
   }
 
   package func choose(
@@ -30,6 +32,7 @@ extension CPUBackend {
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: CPUBuffer,
     into rows: CPURows
   ) {
+    finishChoice()
     let tokens = batch.tokens.count
     let choice = scratch.choice(for: weights, tokens: tokens)
     for t in 0..<tokens {
@@ -57,12 +60,24 @@ extension CPUBackend {
     job.counts = rows.countsBase
     job.scratch = choice.scratch.base
     job.scratch_stride = choice.scratch.stride
-    dejavu_choose(team.handle, &job)
+    if dejavu_choose_waits(&job) != 0 {
+      dejavu_choose_begin(&job)
+      scratch.pending = PendingChoice(job: job, rows: rows)
+    } else {
+      dejavu_choose(team.handle, &job)
+    }
     tally.chooser += weights.byteCount
     let elements = [weights.first, weights.second].reduce(0) {
       $0 + ($1.map { $0.rows * $0.columns } ?? 0)
     }
     tally.weightFlops += 2 * tokens * elements
+  }
+
+  /// Makes the choice that waits, if one does, for whoever reads lists or scores.
+  func finishChoice() {
+    guard var pending = scratch.pending else { return }
+    scratch.pending = nil
+    dejavu_choose_finish(team.handle, &pending.job)
   }
 
   private func normalize(
@@ -106,7 +121,8 @@ extension CPUBackend {
 
   /// The scores of a token's rows in the last choice, `[rows]`: for calibration.
   package func lastScores(token: Int, rows: Int) -> UnsafeBufferPointer<Float> {
-    UnsafeBufferPointer(start: scratch.choiceScores(token: token), count: rows)
+    finishChoice()
+    return UnsafeBufferPointer(start: scratch.choiceScores(token: token), count: rows)
   }
 
   /// ‖down row‖ of every neuron of a layer, computed once.

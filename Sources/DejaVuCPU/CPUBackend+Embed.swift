@@ -56,7 +56,8 @@ extension CPUBackend {
     }
   }
 
-  func normalize(
+  /// One vector, normalised by the model's kind of norm; lanes past the width become 0.
+  package func normalize(
     _ x: UnsafeMutablePointer<Float>, by norm: NormWeights, into out: UnsafeMutablePointer<Float>
   ) {
     let (kind, epsilon) = (architecture.normalization.kind, architecture.normalization.epsilon)

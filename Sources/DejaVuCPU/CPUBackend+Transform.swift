@@ -40,9 +40,16 @@ extension CPUBackend {
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
       scattered: skips, prefetches_down: prefetchesDown)
     let slices = scratch.mlpSlices
-    dejavu_mlp_block(
-      team.handle, kernels, weights.bundle.matrix.dtype.code, &job, count, slices,
-      scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+    if var choice = pendingChoice(of: neurons) {
+      dejavu_chosen_mlp_block(
+        team.handle, weights.bundle.matrix.dtype.code, &choice, &job, slices,
+        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+      count = choice.counts?[0] ?? 0
+    } else {
+      dejavu_mlp_block(
+        team.handle, kernels, weights.bundle.matrix.dtype.code, &job, count, slices,
+        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+    }
     dejavu_reduce_parts(
       team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
       slices, out.stride)
@@ -51,6 +58,17 @@ extension CPUBackend {
     tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
     tally.weightFlops += 2 * (up + down) * architecture.hidden
     tally.neuronRows += count
+  }
+
+  /// Takes the choice that waits, where it is that of these neurons.
+  private func pendingChoice(of neurons: RowChoice<CPURows>) -> dejavu_choose_job? {
+    guard case .listed(let rows) = neurons, let pending = scratch.pending, pending.rows === rows
+    else {
+      finishChoice()
+      return nil
+    }
+    scratch.pending = nil
+    return pending.job
   }
 
   private func transformPrompt(

@@ -33,6 +33,8 @@ final class CPUScratch {
   private(set) var attention: CPUBuffer
   /// Working space of choosers, made when the first one runs.
   private var choice: ChoiceScratch?
+  /// A choice begun and not made: the MLP block that reads it makes it while it computes.
+  var pending: PendingChoice?
   /// Working space of ranked choices, made when the first one runs.
   private(set) lazy var ranking = RankingScratch(
     model.architecture, tokens: options.batchCapacity)
@@ -115,6 +117,12 @@ final class CPUScratch {
   func choiceScores(token: Int) -> UnsafePointer<Float>? {
     choice.map { UnsafePointer($0.scratch.row(token)) }
   }
+}
+
+/// A choice of one token's rows whose scores are still to be computed from the rounded stream.
+struct PendingChoice {
+  var job: dejavu_choose_job
+  let rows: CPURows
 }
 
 /// Working space of a choice for every token of a batch.

@@ -11,6 +11,11 @@ package struct SplitMix64: RandomNumberGenerator, Hashable, Sendable {
     return Self.mixed(state)
   }
 
+  /// Uniform in 0..<count.
+  package mutating func index(_ count: Int) -> Int {
+    Int(next().multipliedFullWidth(by: UInt64(count)).high)
+  }
+
   /// What separates two states in a row.
   package static let increment: UInt64 = 0x9E37_79B9_7F4A_7C15
 

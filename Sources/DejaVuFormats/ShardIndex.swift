@@ -46,7 +46,7 @@ public struct ShardIndex: Sendable {
   /// - Throws: ``CheckpointError/misplacedTensor(name:expected:found:)`` for a tensor in another
   ///   file than named, or also in another;
   ///   ``CheckpointError/invalidTensor(file:name:reason:)`` for one that no file holds.
-  func gather(
+  package func gather(
     _ entries: [(shard: String, entries: [TensorEntry])]
   ) throws(CheckpointError) -> (tensors: [String: TensorEntry], extras: [String]) {
     var tensors: [String: TensorEntry] = [:]
@@ -80,5 +80,29 @@ public struct ShardIndex: Sendable {
     let separators: [UInt8] = [UInt8(ascii: "/"), UInt8(ascii: "\\")]
     return !bytes.isEmpty && bytes.count <= 255 && name != "." && name != ".."
       && !bytes.contains { $0 < 0x20 || $0 == 0x7F || separators.contains($0) }
+  }
+}
+
+extension ShardIndex {
+  /// Writes an index.
+  ///
+  /// - Parameters:
+  ///   - files: tensor → bare name of its file.
+  ///   - byteCount: bytes of all tensors.
+  ///   - path: where the index goes.
+  /// - Throws: ``CheckpointError/unwritable(path:reason:)``.
+  package static func write(
+    _ files: [String: String], byteCount: Int, to path: String
+  ) throws(CheckpointError) {
+    let lines = files.sorted { $0.key < $1.key }.map {
+      "\(JSON.quoted($0.key)):\(JSON.quoted($0.value))"
+    }
+    let text =
+      "{\"metadata\":{\"total_size\":\(byteCount)},\"weight_map\":{\(lines.joined(separator: ","))}}\n"
+    let file = try AtomicFile(path: path)
+    try Array(text.utf8).withUnsafeBufferPointer { bytes throws(CheckpointError) in
+      try file.append(UnsafeRawBufferPointer(bytes))
+    }
+    try file.commit()
   }
 }

@@ -7,11 +7,6 @@ extension SplitMix64 {
     self.init(state: seed &* Self.increment &+ 0xD1B5_4A32_D192_ED03)
   }
 
-  /// Uniform in 0..<count.
-  package mutating func index(_ count: Int) -> Int {
-    Int(next().multipliedFullWidth(by: UInt64(count)).high)
-  }
-
   /// Uniform with mean 0 and variance 1.
   package mutating func unit() -> Float {
     let fraction = Float(next() >> 40) * 0x1p-24

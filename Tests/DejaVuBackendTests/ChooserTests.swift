@@ -213,7 +213,7 @@ private final class ChoiceTrial {
     return withExtendedLifetime(batch) {
       (0..<tokens).map { t in
         Answer(
-          rows: Array(UnsafeBufferPointer(start: rows.list(of: t), count: rows.count(of: t))),
+          rows: backend.list(of: t, in: rows),
           scores: Array(backend.lastScores(token: t, rows: weights.rows)))
       }
     }

@@ -94,12 +94,13 @@ struct ConversionTests {
     #expect(before["bytes"] as? Int == after["bytes"] as? Int)
   }
 
-  @Test(arguments: ["convert", "pack"])
+  @Test(arguments: ["convert", "pack", "quantize"])
   func `a folder that is there is left alone`(command: String) throws {
     try FileManager.default.createDirectory(
       at: folder.url("out"), withIntermediateDirectories: true)
     try Data("mine".utf8).write(to: folder.url("out/file"))
-    let result = try Program.run(command, model, folder.path("out"))
+    let more = command == "quantize" ? ["--method", "rtn"] : []
+    let result = try Program.run([command, model, folder.path("out")] + more)
     #expect(result.status == 74)
     #expect(folder.text("out/file") == "mine")
     #expect(folder.names == ["out"])

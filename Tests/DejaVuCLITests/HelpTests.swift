@@ -4,6 +4,7 @@ import Testing
 struct HelpTests {
   @Test(arguments: [
     "generate", "inspect", "convert", "pack", "train", "calibrate", "bench", "synthesize", "eval",
+    "report", "quantize",
   ])
   func `a command's help is the one agreed upon`(command: String) throws {
     let result = try Program.run(command, "--help")

@@ -42,14 +42,17 @@ struct JSONTests {
     #expect(other.status == 64 && other.errors.contains("add --sparsity"))
   }
 
-  @Test func `convert and pack print the documented keys`() throws {
+  @Test func `convert, pack and quantize print the documented keys`() throws {
     let folder = TemporaryFolder()
     let model = Repository.root.appendingPathComponent("Models/opt-16m").path
-    for command in ["convert", "pack"] {
-      let result = try Program.run(command, model, folder.path(command), "--json")
+    for command in ["convert", "pack", "quantize"] {
+      let more = command == "quantize" ? ["--method", "rtn"] : []
+      let result = try Program.run([command, model, folder.path(command), "--json"] + more)
       let object = try parsedObject(result.output)
       #expect(
-        Set(object.keys) == (try documentedKeys("convert`, `dejavu pack` and `dejavu synthesize")))
+        Set(object.keys)
+          == (try documentedKeys(
+            "convert`, `dejavu pack`, `dejavu quantize` and `dejavu synthesize")))
       #expect(object["schema"] as? String == "dejavu/\(command)/1")
     }
   }

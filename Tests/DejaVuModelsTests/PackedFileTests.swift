@@ -15,7 +15,7 @@ struct PackedFileTests {
     let layout = try #require(loaded.layout)
     // The first tensor starts at the beginning.
     try PackedFile.write(
-      layout, base: loaded.model.tokenEmbedding.base, to: file(folder),
+      layout, base: loaded.model.tokenEmbedding.base, to: folder.path,
       metadata: ["dejavu.fingerprint": loaded.fingerprint], progress: { _ in })
     return folder
   }
@@ -91,7 +91,7 @@ struct PackedFileTests {
       try load(folder.path)
     } throws: { error in
       guard case .unsupported? = error as? CheckpointError else { return false }
-      return "\(error)".contains("pack the model again")
+      return "\(error)".contains("pack or quantize the model again")
     }
   }
 

@@ -165,6 +165,20 @@ size_t dejavu_choose_scratch(size_t rows, size_t d);
 /// One token's rows are shared among the team; several tokens are shared out whole.
 void dejavu_choose(dejavu_team *team, const dejavu_choose_job *job);
 
+/// Whether a choice can be made in two halves: one token's rows above a threshold.
+int32_t dejavu_choose_waits(const dejavu_choose_job *job);
+/// The first half: keeps a rounded copy of the stream, which may change afterwards.
+void dejavu_choose_begin(const dejavu_choose_job *job);
+/// The second half, on its own.
+void dejavu_choose_finish(dejavu_team *team, const dejavu_choose_job *job);
+/// The second half and the MLP block of the chosen neurons: a thread scores a range of them, lists
+/// those above the threshold and computes them at once, so that nobody waits for the whole list.
+/// Part s of the contribution is that of neurons s · F / slices ..< (s + 1) · F / slices; at most
+/// F / 2 slices. `job`'s list is not read.
+void dejavu_chosen_mlp_block(dejavu_team *team, int32_t weight_type,
+                             const dejavu_choose_job *choice, const dejavu_mlp_job *job,
+                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read);
+
 /// The (keep + 1)-th greatest of v[0..<count], which are reordered: what a choice of the `keep`
 /// greatest has to lie above; −∞ where it leaves none out.
 float dejavu_greatest_left_out(float *v, size_t count, size_t keep);

@@ -73,12 +73,7 @@ struct CheckpointExport {
 
   /// Name of a shard's file.
   func fileName(_ index: Int) -> String {
-    func five(_ number: Int) -> String {
-      let digits = String(number)
-      return String(repeating: "0", count: max(5 - digits.count, 0)) + digits
-    }
-    return shards.count == 1
-      ? "model.safetensors" : "model-\(five(index + 1))-of-\(five(shards.count)).safetensors"
+    ShardedWriter.fileName("model", index, of: shards.count)
   }
 
   /// Writes every file and, where there are several, their index.
@@ -110,18 +105,11 @@ struct CheckpointExport {
       try writer.finish()
     }
     guard shards.count > 1 else { return }
-    let index = Array((indexJSON.description + "\n").utf8)
-    try index.withUnsafeBytes { try folder.write($0, to: "model.safetensors.index.json") }
-  }
-
-  private var indexJSON: JSONValue {
-    var files: [(key: String, value: JSONValue)] = []
+    var files: [String: String] = [:]
     for (index, shard) in shards.enumerated() {
-      files += shard.tensors.map { (key: $0.entry.name, value: .text(fileName(index))) }
+      for tensor in shard.tensors { files[tensor.entry.name] = fileName(index) }
     }
-    return [
-      "metadata": ["total_size": .whole(byteCount)],
-      "weight_map": .object(files.sorted { $0.key < $1.key }),
-    ]
+    try ShardIndex.write(
+      files, byteCount: byteCount, to: folder.workPath + "/model.safetensors.index.json")
   }
 }

@@ -3,6 +3,7 @@ import DejaVuCore
 import DejaVuEvaluation
 import DejaVuFormats
 import DejaVuModels
+import DejaVuQuantization
 import DejaVuTokenizers
 import DejaVuTraining
 import Foundation
@@ -30,11 +31,15 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as CheckpointError: self = Self.status(error)
     case let error as TokenizerError: self = Self.status(error)
     case let error as BackendError: self = Self.status(error)
-    case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError:
+    case is TokenizerModelMismatch, is EvaluationError, is TrainingError, is CalibrationError,
+      is ReportError:
       self = .badInput
+    case QuantizationError.noText: self = .usage
+    case is QuantizationError: self = .badInput
     case let error as PlanError: self = Self.status(error)
     case let error as PredictorError: self = Self.status(error)
     case let error as SelectorError: self = Self.status(error)
+    case let error as TaskError: self = Self.status(error)
     default: self = .bug
     }
   }
@@ -72,6 +77,16 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .nothingToChoose, .axisNotChosen, .noCalibration: .usage
     case .notTrained: .missing
     default: .unavailable
+    }
+  }
+
+  private static func status(_ error: TaskError) -> ExitStatus {
+    switch error {
+    case .noData: .missing
+    case .unreadable(_, let reason): isDenied(reason) ? .permission : .missing
+    case .unwritable(_, let reason): isDenied(reason) ? .permission : .inputOutput
+    case .journalInUse: .unavailable
+    default: .badInput
     }
   }
 

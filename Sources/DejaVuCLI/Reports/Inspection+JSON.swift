@@ -1,3 +1,4 @@
+import DejaVuQuantization
 import DejaVuCPU
 import DejaVuCore
 
@@ -9,7 +10,8 @@ extension Inspection {
       "fingerprint": .text(model.fingerprint),
       "synthetic": .bool(model.isSynthetic),
       "packed": .bool(model.isPacked),
-      "dtype": .text(model.dtype.rawValue),
+      "dtype": .text(model.format.name),
+      "quantization": model.metadata[QuantizedCopy.methodKey].map { .text($0) } ?? .null,
       "architecture": architecture,
       "parameters": .whole(parameterTotal),
       "bytes": .whole(model.totalBytes),

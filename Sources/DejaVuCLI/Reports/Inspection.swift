@@ -1,3 +1,4 @@
+import DejaVuQuantization
 import DejaVuCPU
 import DejaVuCore
 import DejaVuFormats
@@ -46,7 +47,7 @@ extension Inspection {
       ("context", "\(a.context) positions, \(Self.positions(a))"),
       (
         "weights",
-        model.types.map(\.dtype.rawValue).joined(separator: " and ")
+        model.formats.map(\.format.name).joined(separator: " and ") + quantization
           + (model.isPacked ? ", packed: mapped and used in place" : ", packed while loading")
       ),
       ("fingerprint", model.fingerprint),
@@ -54,6 +55,11 @@ extension Inspection {
     if model.isSynthetic { rows.append(("synthetic", "random weights: only speed means anything")) }
     rows += model.warnings.map { ("warning", $0) }
     return rows
+  }
+
+  /// By which method codes were found.
+  private var quantization: String {
+    model.metadata[QuantizedCopy.methodKey].map { " by \(escaped($0))" } ?? ""
   }
 
   private var partRows: [(String, String)] {

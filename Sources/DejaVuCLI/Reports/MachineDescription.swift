@@ -29,17 +29,13 @@ struct MachineDescription {
     hugePages = Self.readHugePages()
     availableBytes = AnonymousMemory.available == .max ? nil : AnonymousMemory.available
     let a = model.architecture
-    cacheType = model.dtype == .float32 ? .float32 : .float16
-    weightBytes =
-      model.isPacked
-      ? model.totalBytes
-      : PackedLayout(
-        architecture: a, types: PackedLayout.Types(uniform: model.dtype, layers: a.layers)
-      ).byteCount
+    cacheType = model.format == .plain(.float32) ? .float32 : .float16
+    weightBytes = model.isPacked ? model.totalBytes : model.layout.byteCount
     // A key and a value of every head, layer and position.
     cacheBytes =
       2 * a.layers * a.kvHeads * Padding.head(a.headWidth) * cacheType.size * a.context
-    multipliesInBFloat16 = InstructionSet.best.multipliesBFloat16 && model.dtype == .bfloat16
+    multipliesInBFloat16 =
+      InstructionSet.best.multipliesBFloat16 && model.format == .plain(.bfloat16)
   }
 
   var best: InstructionSet { .best }

@@ -11,19 +11,24 @@ struct ModelDescription {
   let metadata: [String: String]
   /// Whether the folder was made by `dejavu pack`, so that the weights are used in place.
   let isPacked: Bool
-  /// The types of the weights, by falling bytes.
-  let types: [(dtype: DType, bytes: Int)]
+  /// What the weights are stored in, by falling bytes.
+  let formats: [(format: WeightFormat, bytes: Int)]
   /// Bytes that each part takes in the files.
   let bytes: [String: Int]
 
   var isSynthetic: Bool { metadata["dejavu.synthetic"] != nil }
-  var dtype: DType { types.first?.dtype ?? .float32 }
+  /// What most weights are stored in.
+  var format: WeightFormat { formats.first?.format ?? .plain(.float32) }
+  /// The layout that the engine makes of a checkpoint whose weights are all of this format.
+  var layout: PackedLayout {
+    PackedLayout(
+      architecture: architecture, types: .init(uniform: format, layers: architecture.layers))
+  }
   var totalBytes: Int { bytes.values.reduce(0, +) }
 
   init(folder: String) throws {
-    let packed = folder + "/" + PackedFile.fileName
-    if FileSystem.exists(packed) {
-      try self.init(packed: packed, folder: folder)
+    if PackedFile.isIn(folder) {
+      try self.init(packed: folder)
     } else {
       try self.init(checkpoint: try Checkpoint.open(folder: folder))
     }
@@ -36,38 +41,42 @@ struct ModelDescription {
     fingerprint = metadata["dejavu.fingerprint"] ?? checkpoint.fingerprint
     warnings = checkpoint.warnings
     isPacked = false
-    var (bytes, types): ([String: Int], [DType: Int]) = ([:], [:])
+    var (bytes, formats): ([String: Int], [WeightFormat: Int]) = ([:], [:])
     for (role, view) in checkpoint.views {
       guard let dtype = checkpoint.tensors[view.tensor]?.dtype else { continue }
       let count = view.rows * view.columns * dtype.size
       bytes[Self.part(of: role), default: 0] += count
-      types[dtype, default: 0] += count
+      formats[.plain(dtype), default: 0] += count
     }
     self.bytes = bytes
-    self.types = Self.sorted(types)
+    self.formats = Self.sorted(formats)
   }
 
-  private init(packed path: String, folder: String) throws {
+  private init(packed folder: String) throws {
     let config = try ModelConfig(path: folder + "/config.json")
-    metadata = try PackedFile.open(path: path, architecture: config.architecture).metadata
+    let opened = try PackedFile.open(folder: folder, architecture: config.architecture)
+    metadata = opened.metadata
     self.folder = folder
     architecture = config.architecture
     fingerprint = metadata["dejavu.fingerprint"] ?? "unknown"
     warnings = config.warnings
     isPacked = true
-    var (bytes, types): ([String: Int], [DType: Int]) = ([:], [:])
-    for entry in try SafetensorsFile(path: path).entries {
-      bytes[Self.part(ofPacked: entry.name), default: 0] += entry.range.count
+    var (bytes, formats): ([String: Int], [WeightFormat: Int]) = ([:], [:])
+    for entry in opened.layout.entries {
+      bytes[Self.part(ofPacked: entry.name), default: 0] += entry.byteCount
       // Vectors are float32 in every packed file and say nothing about the weights.
-      guard let dtype = entry.dtype, entry.shape.count > 1 else { continue }
-      types[dtype, default: 0] += entry.range.count
+      guard entry.shape.count > 1 else { continue }
+      formats[entry.format, default: 0] += entry.byteCount
     }
     self.bytes = bytes
-    self.types = Self.sorted(types)
+    self.formats = Self.sorted(formats)
   }
 
-  private static func sorted(_ types: [DType: Int]) -> [(dtype: DType, bytes: Int)] {
-    types.map { (dtype: $0.key, bytes: $0.value) }.sorted { $0.bytes > $1.bytes }
+  private static func sorted(
+    _ formats: [WeightFormat: Int]
+  ) -> [(format: WeightFormat, bytes: Int)] {
+    formats.map { (format: $0.key, bytes: $0.value) }
+      .sorted { ($0.bytes, $0.format.name) > ($1.bytes, $1.format.name) }
   }
 
   private static func part(of role: WeightRole) -> String {

@@ -25,7 +25,7 @@ extension ExistenceReport {
       + notes.map { "note: \($0)\n" }.joined()
   }
 
-  private var twoPassTable: TextTable {
+  var twoPassTable: TextTable {
     var table = TextTable([
       .word("kept of"), .number("mass"), .number("heads"), .number("neurons"),
       .number("parameters"), .number("fewer"), .number("same token"), .number("KL, nats"),
@@ -49,7 +49,7 @@ extension ExistenceReport {
   }
 
   /// Shares of rows that suffice with both axes sparse, or the most that was tried.
-  private var layerTable: TextTable {
+  var layerTable: TextTable {
     let row = twoPass.sufficient(.both) ?? twoPass.rows(.both).last
     var table = TextTable([
       .number("layer"), .number("heads"), .number("neurons"), .number("zero neurons"),
@@ -67,7 +67,7 @@ extension ExistenceReport {
     return table
   }
 
-  private var sharingTable: TextTable {
+  var sharingTable: TextTable {
     var table = TextTable([
       .word("rows"), .number("layer"), .number("neighbour"), .number("same token elsewhere"),
       .number("another token"), .number("static set"), .number("chance"),
@@ -81,23 +81,23 @@ extension ExistenceReport {
     return table
   }
 
-  private var selectorTable: TextTable {
+  var selectorTable: TextTable {
     var table = TextTable([
       .word("rows"), .word("chosen by"), .number("density"), .number("recall"),
       .number("precision"), .number("mass"), .number("perplexity"), .number("std. error"),
-      .number("same token"),
+      .number("same token"), .number("ms a token"), .number("speed"),
     ])
     table.rows = selectors.map {
       [
         $0.axis, $0.selector, $0.density.percent, $0.recall.percent, $0.precision.percent,
         $0.coveredMass.percent, "+" + $0.perplexityIncrease.percent, $0.standardError.percent,
-        $0.agreement.percent,
+        $0.agreement.percent, $0.milliseconds.text(2), $0.speedup.text(2),
       ]
     }
     return table
   }
 
-  private var massTable: TextTable {
+  var massTable: TextTable {
     let ways = selectors.map { ($0.axis, $0.selector) }
     var table = TextTable([.number("layer")] + ways.map { .number("\($0.0): \($0.1)") })
     guard !ways.isEmpty else { return table }
@@ -111,7 +111,7 @@ extension ExistenceReport {
     return table
   }
 
-  private var driftTable: TextTable {
+  var driftTable: TextTable {
     var table = TextTable([
       .number("layer"), .number("around attention"), .number("around MLP"),
       .number("around layer"), .number("norm of stream"), .number("attention adds"),
@@ -127,7 +127,7 @@ extension ExistenceReport {
   }
 
   /// A line for every layer: the middle head and the extremes.
-  private var headTable: TextTable {
+  var headTable: TextTable {
     var table = TextTable([
       .number("layer"), .number("ratio"), .number("lowest to highest"), .number("entropy"),
       .number("lowest to highest"), .number("uniform heads"),
@@ -145,7 +145,7 @@ extension ExistenceReport {
     return table
   }
 
-  private var chooserTable: TextTable {
+  var chooserTable: TextTable {
     var table = TextTable([
       .word("rows"), .number("layer"), .word("chooser"), .word("placement"), .number("rank"),
       .number("bits"), .number("kB"), .number("density"), .number("recall"), .number("precision"),

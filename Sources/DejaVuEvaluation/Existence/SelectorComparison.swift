@@ -31,6 +31,10 @@ package struct SelectorRow: Codable, Hashable, Sendable {
   package var perplexityIncrease: Figure
   package var standardError: Figure
   package var agreement: Figure
+  /// Median time of a decode step, choosing included, and how many times faster that is than the
+  /// dense steps that it took turns with.
+  package var milliseconds: Figure
+  package var speedup: Figure
 }
 
 /// Contextual, non-contextual and static sets of equal density, and the search for nearest rows.
@@ -98,7 +102,9 @@ struct SelectorComparison {
         selector: run.name, axis: axis.rawValue, density: Figure(figures.density),
         recall: Figure(figures.recall), precision: Figure(figures.precision),
         coveredMass: Figure(figures.coveredMass), perplexityIncrease: Figure(increase.share),
-        standardError: Figure(increase.standardError), agreement: Figure(run.agreement))
+        standardError: Figure(increase.standardError), agreement: Figure(run.agreement),
+        milliseconds: Figure(run.medianMilliseconds),
+        speedup: Figure(dense.medianMilliseconds / max(run.medianMilliseconds, 1e-9)))
     }
   }
 }

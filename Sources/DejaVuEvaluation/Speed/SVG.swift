@@ -8,13 +8,16 @@ struct SVG {
   let width: Double
   let height: Double
   let title: String
+  /// How the drawing shows what its title says, for those who cannot see it.
+  let description: String
   let style: String
   private var elements: [String] = []
 
-  init(width: Double, height: Double, title: String, style: String) {
+  init(width: Double, height: Double, title: String, description: String = "", style: String) {
     self.width = width
     self.height = height
     self.title = title
+    self.description = description
     self.style = style
   }
 
@@ -46,6 +49,40 @@ struct SVG {
       ], inside: "<title>\(Self.escaped(tip))</title>")
   }
 
+  /// One of six marks that differ by shape: disc, square, triangle, diamond, ring, cross.
+  mutating func mark(_ shape: Int, _ at: (x: Double, y: Double), class name: String, tip: String) {
+    let r = 4.5
+    let corners: [(Double, Double)]
+    switch shape {
+    case 0: return circle(at, radius: r, class: name, tip: tip)
+    case 1: corners = [(-r, -r), (r, -r), (r, r), (-r, r)]
+    case 2: corners = [(0, -1.2 * r), (1.2 * r, r), (-1.2 * r, r)]
+    case 3: corners = [(0, -1.4 * r), (1.4 * r, 0), (0, 1.4 * r), (-1.4 * r, 0)]
+    case 4: return circle(at, radius: r, class: name + " ring", tip: tip)
+    default:
+      let (a, b) = (1.3 * r, 0.45 * r)
+      corners = [
+        (-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b),
+        (-a, -b), (-b, -b),
+      ]
+    }
+    let points = corners.map { "\(Self.text(at.x + $0.0)),\(Self.text(at.y + $0.1))" }
+    add(
+      "polygon", [("class", name), ("points", points.joined(separator: " "))],
+      inside: "<title>\(Self.escaped(tip))</title>")
+  }
+
+  mutating func rectangle(
+    _ at: (x: Double, y: Double), _ size: (width: Double, height: Double), class name: String
+  ) {
+    add(
+      "rect",
+      [
+        ("class", name), ("x", Self.text(at.x)), ("y", Self.text(at.y)),
+        ("width", Self.text(size.width)), ("height", Self.text(size.height)), ("rx", "2"),
+      ])
+  }
+
   /// Text of which `anchor`, that is `start`, `middle` or `end`, is at the point.
   mutating func text(
     _ text: String, _ at: (x: Double, y: Double), class name: String, anchor: String = "start"
@@ -75,6 +112,21 @@ struct SVG {
     """
   }
 
+  /// The drawing as a part of a page that has its style: as wide as there is room.
+  ///
+  /// - Parameter identifier: unique in the page; names title and description.
+  /// - Returns: the element.
+  func inline(identifier: String) -> String {
+    """
+    <svg viewBox="0 0 \(Self.text(width)) \(Self.text(height))" role="img" \
+    aria-labelledby="\(identifier)-title \(identifier)-description">
+    <title id="\(identifier)-title">\(Self.escaped(title))</title>
+    <desc id="\(identifier)-description">\(Self.escaped(description))</desc>
+    \(elements.joined(separator: "\n"))
+    </svg>
+    """
+  }
+
   private mutating func add(
     _ name: String, _ attributes: [(String, String)], inside: String? = nil
   ) {
@@ -97,7 +149,7 @@ struct SVG {
       case ">": out += "&gt;"
       case "\"": out += "&quot;"
       // XML has no way to write other control characters.
-      case _ where character.value < 32: out += " "
+      case _ where character.value < 32 || character.value & 0xFFFE == 0xFFFE: out += " "
       default: out.unicodeScalars.append(character)
       }
     }

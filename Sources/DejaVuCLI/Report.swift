@@ -1,0 +1,113 @@
+import ArgumentParser
+import DejaVu
+import DejaVuEvaluation
+import DejaVuFormats
+import DejaVuModels
+import Foundation
+
+/// `dejavu report`: everything about models' sparsity, measured and drawn in one file.
+struct Report: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure models' contextual sparsity and draw it in one HTML file.",
+    discussion: """
+      Quality, bytes and speed of a stored plan beside dense and exact decoding, as 'dejavu eval \
+      --plan NAME --speed' measures them, and everything that 'dejavu inspect --sparsity' does. The \
+      file refers to nothing outside and needs no script; a table lies beneath every drawing.
+
+        dejavu report --model opt-125m --text text.txt --output report.html --json report.json
+      """)
+
+  @Option(
+    name: [.customShort("m"), .customLong("model")],
+    help: ArgumentHelp(
+      "A model's folder; may be given several times (default: the model that comes with dejavu).",
+      valueName: "path"),
+    completion: .directory)
+  var models: [String] = []
+
+  @Option(help: ArgumentHelp("Text to measure on; - reads a pipe.", valueName: "file"))
+  var text: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Text that static and non-contextual sets learn from (default: other parts of --text).",
+      valueName: "file"))
+  var calibration: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Plan that is measured (default: the cheapest of at most 1 % loss).", valueName: "name"))
+  var plan: String?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Windows that quality and speed are measured on (1 to 1024; default: 16).",
+      valueName: "count"),
+    transform: Numbers.whole(1...1024))
+  var windows: Int?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp(
+      "Tokens of each (default: the model's context, at most 1024).", valueName: "count"),
+    transform: Numbers.whole(2...1 << 20))
+  var length: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Show what 'Scripts/nearest_rows.py --json FILE' found, too.", valueName: "file"))
+  var nearestRows: String?
+
+  @Option(
+    name: .shortAndLong, help: ArgumentHelp("The HTML file to write.", valueName: "file"),
+    completion: .file(extensions: ["html"]))
+  var output: String
+
+  @Option(
+    help: ArgumentHelp(
+      "Write the figures as JSON, too (see Documentation/JSON.md).", valueName: "file"),
+    completion: .file(extensions: ["json"]))
+  var json: String?
+
+  @OptionGroup var threads: ThreadOptions
+
+  @Flag(name: [.short, .long], help: "No progress.")
+  var quiet = false
+
+  func validate() throws {
+    if output == json { throw ValidationError("--output and --json name the same file") }
+  }
+
+  func run() throws {
+    Interrupt.install()
+    try Interrupt.endingAtOnce { try measure() }
+  }
+
+  private func measure() throws {
+    // Places that cannot be written are better known before measuring than after.
+    let page = try AtomicFile(path: output)
+    let figures = try json.map { try AtomicFile(path: $0) }
+    let nearest = try nearestRows.map {
+      try NearestRows(json: Data(try InputFile.read($0)))
+    }
+    let folders =
+      models.isEmpty
+      ? [try ModelOptions.folder(nil)] : try models.map { try ModelOptions.folder($0) }
+    let run = ReportRun(
+      existence: ExistenceRun(
+        text: text, calibration: calibration, plan: plan, threads: threads.count, isQuiet: quiet),
+      windows: windows ?? 16, length: length)
+    let report = SparsityReport(
+      version: DejaVuCommand.configuration.version, models: try run.models(folders: folders),
+      nearestRows: nearest)
+    if let figures { try write(report.json() + "\n", to: figures) }
+    try write(report.html, to: page)
+  }
+
+  private func write(_ text: String, to file: AtomicFile) throws {
+    var text = text
+    try text.withUTF8 { try file.append(UnsafeRawBufferPointer($0)) }
+    try file.commit()
+  }
+}
