@@ -37,20 +37,15 @@ TYPES = structures()
 
 
 def make(name, **values):
-    """A `dv_<name>`; tensors stand for their addresses."""
+    """A `dv_<name>`; tensors stand for their addresses and live as long as it does."""
     made = TYPES["dv_" + name]()
     for field, value in values.items():
         address = value.data_ptr() if isinstance(value, torch.Tensor) else value
         setattr(made, field, address)
+    made.kept = values
     return made
 
 
-def kernels_of(name):
-    """Name of the arguments of every kernel, from the kernels' text."""
-    text = "".join(read("kernels", f) for f in sorted(os.listdir(os.path.join(SOURCES, "kernels"))))
-    plain = dict(re.findall(r"KERNEL\([^)]*\) (\w+)\(dv_(\w+) a\)", text))
-    typed = re.findall(r"FOR_WEIGHTS\([^,]*, [^,]*, (\w+), dv_(\w+)\)", text)
-    return {**plain, **dict(typed)}[name]
 
 
 class Card:

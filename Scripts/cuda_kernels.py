@@ -12,7 +12,8 @@ import sys
 
 import torch
 
-from cuda_card import Card, Host, SUFFIXES, TYPES, make
+import cuda_attention
+from cuda_card import Card, Host, SUFFIXES, make
 
 # Sums in float32 of stored weights: an order of magnitude above what was measured.
 LIMIT = 5e-6
@@ -91,11 +92,10 @@ def norm_of(kind, weight, bias):
 
 
 def choice(c, rows, all_rows):
-    """Of all rows, or of a list with its count beside it; keep the count alive."""
+    """Of all rows, or of a list with its count beside it."""
     if rows is None:
-        return make("choice", all=all_rows), None
-    count = c.integers([len(rows)])
-    return make("choice", count=count, list=rows, all=all_rows, stride=all_rows), count
+        return make("choice", all=all_rows)
+    return make("choice", count=c.integers([len(rows)]), list=rows, all=all_rows, stride=all_rows)
 
 
 def check_rows(c, dtype):
@@ -137,7 +137,7 @@ def check_mlp(c, dtype):
         (3, 3, c.draw(neurons // 3, neurons)),
     ]:
         bundle = matrix(c, neurons * per_neuron, width, dtype)
-        rows, count = choice(c, chosen, neurons)
+        rows = choice(c, chosen, neurons)
         index = torch.arange(neurons, device=x.device) if chosen is None else chosen.long()
         what = f"{dtype} bundle of {per_neuron}, {len(index)} of {neurons}, activation {activation}"
         values, counters = c.blank(neurons), c.integers([5, 7])
@@ -214,7 +214,8 @@ def check_stream(c, dtype):
     name = f"embed_rows_{SUFFIXES[dtype]}"
     c.card.launch(name, (3,), 256, make("embed_arguments", adds=1, **arguments))
     c.same(f"{name}, added", out[:, :width], before[:, :width] + table[ids.long(), :width].float())
-    c.card.launch(name, (2,), 256, make("embed_arguments", offset=-0 + 1, **arguments | {"ids": c.integers([3, 0])}))
+    arguments |= dict(ids=c.integers([3, 0]), offset=1)
+    c.card.launch(name, (2,), 256, make("embed_arguments", **arguments))
     c.same(f"{name}, offset", out[:2, :width], table[torch.tensor([4, 1]), :width].float())
 
 
@@ -331,7 +332,6 @@ def main():
             check(c, dtype)
     for check in (check_norms, check_scores, check_lists, check_small):
         check(c)
-    import cuda_attention
     cuda_attention.check(c)
     print(f"{len(c.rows)} checks on {card.name}, {c.failed} failed")
     sys.exit(c.failed > 0)
