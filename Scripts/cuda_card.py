@@ -42,7 +42,7 @@ def make(name, **values):
     for field, value in values.items():
         address = value.data_ptr() if isinstance(value, torch.Tensor) else value
         setattr(made, field, address)
-    made.kept = values
+    made._values = values
     return made
 
 
