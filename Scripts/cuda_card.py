@@ -1,0 +1,149 @@
+"""Drives the CUDA kernels' own text from Python: on a card, or as compiled for the host.
+
+Argument structures are read from the header that the kernels include, so that a check never
+disagrees with them about a field's place.
+"""
+
+import ctypes
+import glob
+import os
+import re
+
+import torch
+
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "Sources", "CDejaVuCUDA")
+SUFFIXES = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+
+
+def read(*path):
+    with open(os.path.join(SOURCES, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def structures():
+    """The header's structures, by name, as ctypes classes."""
+    types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float}
+    text = re.sub(r"//.*", "", read("include", "dejavu_cuda_arguments.h"))
+    for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", text, re.S):
+        fields = []
+        for line in filter(str.strip, body.split(";")):
+            kind, names = line.strip().split(None, 1)
+            fields += [(each.strip(), types[kind]) for each in names.split(",")]
+        types[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
+    return types
+
+
+TYPES = structures()
+
+
+def make(name, **values):
+    """A `dv_<name>`; tensors stand for their addresses and live as long as it does."""
+    made = TYPES["dv_" + name]()
+    for field, value in values.items():
+        address = value.data_ptr() if isinstance(value, torch.Tensor) else value
+        setattr(made, field, address)
+    made._values = values
+    return made
+
+
+
+
+class Card:
+    """An NVIDIA card, with the kernels compiled by NVRTC for a cache of halves."""
+
+    device = "cuda"
+
+    def __init__(self, chunks):
+        major, minor = torch.cuda.get_device_capability()
+        self.multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
+        self.name = torch.cuda.get_device_name()
+        torch.zeros(1, device="cuda")
+        self.driver = ctypes.CDLL("libcuda.so.1")
+        self.module = ctypes.c_void_p()
+        image = compile_kernels(f"sm_{major}{minor}", chunks)
+        self.check(self.driver.cuModuleLoadData(ctypes.byref(self.module), image))
+        self.functions = {}
+
+    def check(self, status):
+        if status != 0:
+            raise SystemExit(f"cuda_card: the driver answered {status}")
+
+    def function(self, name, shared):
+        if name not in self.functions:
+            made = ctypes.c_void_p()
+            self.check(self.driver.cuModuleGetFunction(ctypes.byref(made), self.module, name.encode()))
+            self.functions[name] = made
+        if shared > 40 << 10:
+            self.check(self.driver.cuFuncSetAttribute(self.functions[name], 8, shared))
+        return self.functions[name]
+
+    def launch(self, name, grid, threads, arguments, shared=0):
+        """Launches a kernel on PyTorch's stream; `grid` has one to three sizes."""
+        x, y, z = (*grid, 1, 1)[:3]
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        self.check(self.driver.cuLaunchKernel(
+            self.function(name, shared), x, y, z, threads, 1, 1, shared, stream, pointers, None))
+
+    def wait(self):
+        torch.cuda.synchronize()
+
+
+class Host:
+    """The kernels as the tests compile them for the host; memory is the host's own."""
+
+    device = "cpu"
+    multiprocessors = 2
+    name = "the host"
+
+    def __init__(self, library, header):
+        loaded = ctypes.CDLL(library)
+        with open(header, encoding="utf-8") as file:
+            names = re.findall(r"\(\*_Nullable (\w+)\)", file.read())
+        self.table = (ctypes.c_void_p * len(names))()
+        loaded.dejavu_emulated_driver(self.table)
+        self.calls = dict(zip(names, self.table))
+        loaded.dejavu_emulated_module.restype = ctypes.c_void_p
+        self.module = ctypes.c_void_p(loaded.dejavu_emulated_module(2, 3))
+        self.stream = ctypes.c_void_p()
+        self.call("make_stream", ctypes.byref(self.stream), ctypes.c_uint(0))
+
+    def call(self, name, *arguments):
+        status = ctypes.CFUNCTYPE(ctypes.c_int)(self.calls[name])(*arguments)
+        if status != 0:
+            raise SystemExit(f"cuda_card: {name} answered {status}")
+
+    def launch(self, name, grid, threads, arguments, shared=0):
+        sizes = [ctypes.c_uint(each) for each in ((*grid, 1, 1)[:3] + (threads, 1, 1, shared))]
+        function = ctypes.c_void_p()
+        self.call("find_function", ctypes.byref(function), self.module, name.encode())
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+        self.call("launch", function, *sizes, self.stream, pointers, None)
+
+    def wait(self):
+        pass
+
+
+def compile_kernels(architecture, chunks):
+    """Machine code of all kernels, by the NVRTC that comes with PyTorch or with CUDA."""
+    import nvidia
+
+    found = [f for folder in nvidia.__path__
+             for f in glob.glob(folder + "/**/libnvrtc.so*", recursive=True)]
+    nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
+    files = ["common.cuh", "stream.cu", "attention.cu", "gather.cu", "choose.cu", "prompt.cu"]
+    text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", f"-DHEAD_CHUNKS={chunks}",
+               "-DCACHE=f16"]
+    listed = (ctypes.c_char_p * len(options))(*[each.encode() for each in options])
+    if nvrtc.nvrtcCompileProgram(program, len(options), listed) != 0:
+        nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value)
+        nvrtc.nvrtcGetProgramLog(program, log)
+        raise SystemExit(log.value.decode())
+    nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    image = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetCUBIN(program, image)
+    return image
