@@ -29,7 +29,7 @@ struct TaskCommand {
     bar.finish()
     let report = TaskReport(
       results: results, options: arguments.options, folder: folder, loaded: model.loaded, cpu: cpu,
-      path: path, commit: commit,
+      backend: model.backendName, path: path, commit: commit,
       comparisons: try earlier?.comparisons(with: results, options: arguments.options) ?? [])
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
   }

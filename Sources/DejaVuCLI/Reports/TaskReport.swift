@@ -10,6 +10,8 @@ struct TaskReport {
   let folder: String
   let loaded: LoadedModel
   let cpu: CPUOptions
+  /// Where the model ran.
+  let backend: String
   let path: ScoringPath
   let commit: String?
   let comparisons: [EarlierResult.Comparison]
@@ -79,7 +81,7 @@ struct TaskReport {
       "commit": commit.map { .text($0) } ?? .null,
       "machine": [
         "processor": .text(Machine.processor), "threads": .whole(cpu.threads),
-        "instruction_set": .text(cpu.instructionSet.rawValue),
+        "instruction_set": .text(cpu.instructionSet.rawValue), "backend": .text(backend),
       ],
       "prompts": .text("lm-evaluation-harness \(TaskName.harness)"), "path": .text(path.rawValue),
       "shots": .whole(options.shots), "limit": options.limit.map { .whole($0) } ?? .null,
