@@ -60,6 +60,18 @@ static const void *row_of(const void *matrix, size_t row, size_t stride) {
   return (const char *)matrix + row * stride;
 }
 
+/// Asks for the beginning of what is streamed next. A head is six streams, and at each the hardware
+/// prefetcher starts anew: 4 % of the block with two threads, at a width of 768.
+static void fetch_ahead(const void *stream) {
+  enum { LEAD = 2048 };
+  for (size_t byte = 0; byte < LEAD; byte += 64)
+    __builtin_prefetch((const char *)stream + byte, 0, 2);
+}
+
+static size_t cache_offset(const dejavu_attention_job *job, size_t group, size_t position) {
+  return (group * job->capacity + position) * job->padded_h * size_of(job->cache_type);
+}
+
 void dejavu_rotate(float *head, const float *cosines, const float *sines, size_t half) {
   for (size_t i = 0; i < half; i++) {
     float a = head[i], b = head[i + half];
@@ -95,14 +107,14 @@ static void project_owed(const dejavu_attention_job *job, size_t group, const vo
 /// Rotates, rounds and stores what was owed.
 static void remember(const dejavu_attention_job *job, size_t group, group_scratch s) {
   const dejavu_row_kernels *cache = &job->kernels->rows[job->cache_type];
-  size_t from = owed_from(job, group), h = job->padded_h, element = size_of(job->cache_type);
+  size_t from = owed_from(job, group), h = job->padded_h;
   for (size_t p = from; p <= job->position; p++) {
     float *key = s.keys + (p - from) * h, *value = s.values + (p - from) * h;
     if (job->cosines && job->sines)
       dejavu_rotate(key, job->cosines + p * job->rotary_half, job->sines + p * job->rotary_half,
                     job->rotary_half);
     for (size_t i = job->h; i < h; i++) key[i] = value[i] = 0;
-    size_t at = (group * job->capacity + p) * h * element;
+    size_t at = cache_offset(job, group, p);
     cache->narrow((char *)job->keys + at, key, h);
     cache->narrow((char *)job->values + at, value, h);
   }
@@ -126,9 +138,8 @@ static void project_queries(const dejavu_attention_job *job, size_t group, float
 
 static void attend_group(const dejavu_attention_job *job, size_t group, group_scratch s) {
   const dejavu_row_kernels *cache = &job->kernels->rows[job->cache_type];
-  size_t h = job->padded_h, element = size_of(job->cache_type);
-  size_t first = job->first_visible, seen = job->position + 1 - first;
-  size_t at = (group * job->capacity + first) * h * element;
+  size_t h = job->padded_h, first = job->first_visible, seen = job->position + 1 - first;
+  size_t at = cache_offset(job, group, first);
   for (size_t i = 0; i < job->heads_per_group; i++) {
     float *query = s.queries + i * h, *context = s.context + i * h;
     for (size_t lane = job->h; lane < h; lane++) query[lane] = 0;
@@ -136,9 +147,11 @@ static void attend_group(const dejavu_attention_job *job, size_t group, group_sc
       dejavu_rotate(query, job->cosines + job->position * job->rotary_half,
                     job->sines + job->position * job->rotary_half, job->rotary_half);
     float slope = job->slopes ? job->slopes[group * job->heads_per_group + i] : 0;
+    fetch_ahead((const char *)job->values + at);
     float max = cache->scores(s.scores, query, (const char *)job->keys + at, seen, h, job->scale,
                               slope);
     float sum = job->kernels->exponentiate(s.scores, seen, max);
+    fetch_ahead(row_of(job->output, (group * job->heads_per_group + i) * job->h, job->row_stride));
     cache->weigh(context, s.scores, (const char *)job->values + at, seen, h);
     for (size_t lane = 0; lane < h; lane++) context[lane] /= sum;
   }
@@ -159,12 +172,18 @@ static void project_output(const dejavu_attention_job *job, size_t group, const 
 static void settle_group(const dejavu_attention_job *job, size_t entry) {
   size_t group = group_at(job, entry);
   group_scratch s = scratch_at(job, entry);
+  fetch_ahead(row_of(job->value, group * job->h, job->row_stride));
   project_owed(job, group, job->key, job->key_bias, s.keys, 0, job->h);
+  fetch_ahead((const char *)job->keys + cache_offset(job, group, job->first_visible));
   project_owed(job, group, job->value, job->value_bias, s.values, 0, job->h);
   remember(job, group, s);
 }
 
 // Fused: a chunk is one slice of the list ---------------------------------------------------------
+
+static const void *first_query(const dejavu_attention_job *job, size_t entry) {
+  return row_of(job->query, group_at(job, entry) * job->heads_per_group * job->h, job->row_stride);
+}
 
 static void fused_chunk(void *context, size_t slice, size_t thread) {
   const dejavu_attention_job *job = ((attention_context *)context)->job;
@@ -175,11 +194,13 @@ static void fused_chunk(void *context, size_t slice, size_t thread) {
   for (size_t entry = slice * job->count / job->slices; entry < end; entry++) {
     size_t group = group_at(job, entry);
     group_scratch s = scratch_at(job, entry);
+    fetch_ahead(row_of(job->key, group * job->h, job->row_stride));
     project_queries(job, group, s.queries, 0, job->heads_per_group * job->h);
     settle_group(job, entry);
     uint64_t attending = clock_of(job);
     attend_group(job, group, s);
     note_cache(job, thread, attending);
+    if (entry + 1 < end) fetch_ahead(first_query(job, entry + 1));
     project_output(job, group, s.context, acc, 0, job->d);
   }
   note_all(job, thread, start);

@@ -86,7 +86,7 @@ package struct SparsityStore {
         }
       }
     }
-    return Sparsity(plan: plan, choosers: choosers)
+    return Sparsity(plan: plan, choosers: choosers).inOneArena()
   }
 
   /// Stores a plan beside the model, replacing one of its name; predictors stay.

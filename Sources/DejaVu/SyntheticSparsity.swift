@@ -80,7 +80,7 @@ package struct SyntheticSparsity {
       neurons: policies[.neurons] ?? .all)
     plan.window = options.window
     self.choosers = choosers
-    sparsity = Sparsity(plan: plan, choosers: choosers.mapValues(\.weights))
+    sparsity = Sparsity(plan: plan, choosers: choosers.mapValues(\.weights)).inOneArena()
   }
 
   /// Rows that a density means: the nearest number, one at least.

@@ -38,18 +38,3 @@ package struct ShadowMaker {
       gain: norms)
   }
 }
-
-/// Memory of a groupwise matrix.
-package final class GroupwiseStorage: @unchecked Sendable {
-  // Safe to share: written once, before anyone reads.
-  package let base: UnsafeMutableRawPointer
-  package let byteCount: Int
-
-  package init(byteCount: Int) {
-    self.byteCount = byteCount
-    base = .allocate(byteCount: max(byteCount, 64), alignment: 64)
-    base.initializeMemory(as: UInt8.self, repeating: 0, count: max(byteCount, 64))
-  }
-
-  deinit { base.deallocate() }
-}
