@@ -3,7 +3,8 @@ import DejaVuCore
 
 /// One random low-rank predictor, with a bias that can be set between steps.
 final class SyntheticChooser {
-  let weights: ChooserWeights
+  /// Its matrices may move beside others'; the bias stays where it is.
+  var weights: ChooserWeights
   private let keep: Int
   private let overlap: Double
   private let bias: UnsafeMutableBufferPointer<Float>
@@ -29,8 +30,9 @@ final class SyntheticChooser {
     let columns = (hidden + 63) / 64 * 64
     let firstBytes = options.rank * GroupwiseMatrix.rowBytes(columns: columns, bits: options.bits)
     let secondBytes = rows * GroupwiseMatrix.rowBytes(columns: options.rank, bits: options.bits)
-    let (second, end) = (Self.aligned(firstBytes), Self.aligned(firstBytes) + secondBytes)
-    let storage = GroupwiseStorage(byteCount: Self.aligned(end) + 4 * rows)
+    let second = Self.aligned(firstBytes)
+    let storage = GroupwiseStorage(byteCount: second + secondBytes)
+    let biases = GroupwiseStorage(byteCount: 4 * rows)
     let first = GroupwiseMatrix(
       base: storage.base, bits: options.bits, rows: options.rank, columns: columns, owner: storage)
     let last = GroupwiseMatrix(
@@ -38,12 +40,12 @@ final class SyntheticChooser {
       owner: storage)
     Self.fill(storage.base, as: first, inputs: hidden, &random)
     Self.fill(storage.base + second, as: last, inputs: options.rank, &random)
-    let floats = (storage.base + Self.aligned(end)).assumingMemoryBound(to: Float.self)
+    let floats = biases.base.assumingMemoryBound(to: Float.self)
     bias = UnsafeMutableBufferPointer(start: floats, count: rows)
     leanings = (0..<rows).map { _ in random.normal() }
     weights = ChooserWeights(
       first: first, second: last, norm: .plain,
-      bias: FloatVector(base: UnsafePointer(floats), count: rows))
+      bias: FloatVector(base: UnsafePointer(floats), count: rows, owner: biases))
   }
 
   private static func aligned(_ bytes: Int) -> Int { (bytes + 63) / 64 * 64 }

@@ -81,6 +81,7 @@ package struct SyntheticSparsity {
     plan.window = options.window
     self.choosers = choosers
     sparsity = Sparsity(plan: plan, choosers: choosers.mapValues(\.weights)).inOneArena()
+    for (site, weights) in sparsity.choosers { choosers[site]?.weights = weights }
   }
 
   /// Rows that a density means: the nearest number, one at least.
