@@ -104,6 +104,16 @@ final class SyntheticChooser {
     products.removeAll(keepingCapacity: true)
   }
 
+  /// Moves the threshold so that the wanted share of the rows noted since lies above it.
+  func settleThreshold() {
+    let rows = bias.count
+    var scores = products
+    for at in scores.indices { scores[at] += bias[at % rows] }
+    let threshold = Self.highest(keep * (scores.count / rows), of: &scores)
+    for r in 0..<rows { bias[r] -= threshold }
+    products.removeAll(keepingCapacity: true)
+  }
+
   /// The score that the wanted share of all rows of all tokens lies at or above, and the mean share
   /// of a token's rows that the next token chooses again.
   private func sets(
