@@ -8,14 +8,17 @@
 //     w · x = Σ_g scale_g · step_g · (Σ code · q − zero_g · Σ q).
 // - A sum of rows takes four of them at a time, whose factors a_r · scale_rg are rounded to 16 bits
 //   with a step per group that the four share:
-//     acc += step_g · (Σ_r q_r · code_r − Σ_r q_r · zero_r).
+//     acc += step_g · Σ_r q_r · code_r,   offset_g −= step_g · Σ_r q_r · zero_r,
+//   and offsets are added to the columns of their groups after every 64 rows.
 //   Four rows that are transposed byte by byte meet their four factors in one lane.
 //
 // Integer sums are exact. A rounded number is off by at most 2^-16 of the greatest of its group.
 
-enum { CODED_BLOCK = 128, CODED_QUAD = 4, CODED_RUN = 16 };
-/// The greatest rounded number.
-static const float CODED_MOST = 32767;
+enum { CODED_BLOCK = 128, CODED_QUAD = 4, CODED_RUN = 16, CODED_MOST_GROUPS = 2048 };
+/// The greatest rounded number: with it, a number is 256 times a signed byte plus a signed byte.
+static const float CODED_MOST = 32639;
+/// Rows that add up before their zeros are subtracted: sums do not grow far beyond their result.
+enum { CODED_ROWS = 64 };
 
 /// A row's format and width.
 typedef struct {
@@ -56,6 +59,27 @@ static inline coded_vector coded_vector_at(const void *rounded, const coded_shap
   v.steps = (const float *)(v.q + s->blocks * 2 * CODED_BLOCK);
   v.sums = v.steps + coded_runs(s);
   return v;
+}
+
+/// Sums of rows on their way: where they go, and what the zeros of their groups subtract.
+typedef struct {
+  float *acc, offsets[CODED_MOST_GROUPS + 16];
+  size_t first, end, rows;
+} coded_sum;
+
+static inline void begin_sum(coded_sum *sum, const coded_shape *s, float *acc, size_t first,
+                             size_t end) {
+  sum->acc = acc, sum->first = first, sum->end = end, sum->rows = 0;
+  memset(sum->offsets, 0, coded_runs(s) * sizeof(float));
+}
+
+/// Adds the offsets to their columns.
+static inline void finish_sum(coded_sum *sum, const coded_shape *s) {
+  for (size_t c = sum->first; c < sum->end; c += VW)
+    vstore(sum->acc + c,
+           vadd(vload(sum->acc + c), vset(sum->offsets[c / (size_t)s->group])));
+  memset(sum->offsets, 0, coded_runs(s) * sizeof(float));
+  sum->rows = 0;
 }
 
 /// Where a plane's bits of a column lie in a block: byte, and shift.

@@ -32,23 +32,28 @@ static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const c
 #undef BODY
 }
 
-static void add_quad(float *acc, const uint8_t *const rows[CODED_QUAD], const float a[CODED_QUAD],
-                     const coded_shape *s, size_t first, size_t end) {
-#define BODY(bits, group) add_four(acc, rows, a, s, first, end, bits, group)
+static void add_quad(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
+                     const float a[CODED_QUAD], const uint8_t *const ahead[CODED_QUAD],
+                     const coded_shape *s) {
+#define BODY(bits, group) add_four(sum, rows, a, ahead, s, bits, group)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
 
-/// Up to four rows; those that are missing add nothing.
-static void add_few(float *acc, const uint8_t *const rows[], const float a[], size_t count,
-                    const coded_shape *s, size_t first, size_t end) {
-  const uint8_t *all[CODED_QUAD];
+/// Adds up to four rows; those that are missing add nothing. What lies `stride` bytes behind is
+/// asked for.
+static void add_few(coded_sum *sum, const uint8_t *const rows[], const float a[], size_t count,
+                    size_t stride, const coded_shape *s) {
+  const uint8_t *all[CODED_QUAD], *ahead[CODED_QUAD];
   float factors[CODED_QUAD];
   for (size_t r = 0; r < CODED_QUAD; r++) {
     all[r] = rows[r < count ? r : 0];
+    ahead[r] = all[r] + stride;
     factors[r] = r < count ? a[r] : 0;
   }
-  add_quad(acc, all, factors, s, first, end);
+  add_quad(sum, all, factors, ahead, s);
+  sum->rows += CODED_QUAD;
+  if (sum->rows == CODED_ROWS) finish_sum(sum, s);
 }
 
 static void widen_row(float *out, const uint8_t *row, const coded_shape *s, size_t first,
@@ -85,12 +90,15 @@ static void kernel_coded_axpy_rows(float *acc, const void *w, size_t w_stride, c
                                    size_t rows, size_t first, size_t end, size_t d,
                                    int32_t format) {
   coded_shape s = coded_shape_of(format, d);
+  coded_sum sum;
+  begin_sum(&sum, &s, acc, first, end);
   for (size_t r = 0; r < rows; r += CODED_QUAD) {
     const uint8_t *quad[CODED_QUAD];
     size_t count = rows - r < CODED_QUAD ? rows - r : CODED_QUAD;
     for (size_t i = 0; i < count; i++) quad[i] = (const uint8_t *)w + (r + i) * w_stride;
-    add_few(acc, quad, a + r, count, &s, first, end);
+    add_few(&sum, quad, a + r, count, CODED_QUAD * w_stride, &s);
   }
+  finish_sum(&sum, &s);
 }
 
 static void kernel_coded_widen(float *out, const void *row, size_t first, size_t end, size_t d,
@@ -109,9 +117,9 @@ typedef struct {
 } coded_pending;
 
 /// Adds the oldest rows, four or as many as there are.
-static void add_pending(coded_pending *pending, float *acc, const coded_shape *s) {
+static void add_pending(coded_pending *pending, coded_sum *sum, const coded_shape *s) {
   size_t count = pending->count < CODED_QUAD ? pending->count : CODED_QUAD;
-  add_few(acc, pending->rows, pending->a, count, s, 0, s->d);
+  add_few(sum, pending->rows, pending->a, count, 0, s);
   pending->count -= count;
   for (size_t i = 0; i < pending->count; i++) {
     pending->rows[i] = pending->rows[i + count];
@@ -169,10 +177,12 @@ static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, c
   coded_vector x = coded_vector_at(rounded, &s);
   size_t read = 0, end = first + count, down = job->gated ? 2 : 1;
   coded_pending pending = {.count = 0};
+  coded_sum sum;
+  begin_sum(&sum, &s, acc, 0, job->d);
   for (size_t entry = first; entry < end; entry += CODED_QUAD) {
     float a[CODED_QUAD];
     coded_activations(a, job, &x, &s, entry, end, &pending);
-    if (pending.count >= CODED_QUAD) add_pending(&pending, acc, &s);
+    if (pending.count >= CODED_QUAD) add_pending(&pending, &sum, &s);
     for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
       if (is_skipped_f32(job, entry + i, a[i])) continue;
       read++;
@@ -181,7 +191,8 @@ static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, c
       pending.a[pending.count++] = a[i];
     }
   }
-  while (pending.count > 0) add_pending(&pending, acc, &s);
+  while (pending.count > 0) add_pending(&pending, &sum, &s);
+  finish_sum(&sum, &s);
   return read;
 }
 

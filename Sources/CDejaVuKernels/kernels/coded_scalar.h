@@ -49,20 +49,21 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
   }
 }
 
-CODED_INLINE void add_four(float *acc, const uint8_t *const rows[], const float a[],
-                           const coded_shape *s, size_t first, size_t end, int32_t bits,
+CODED_INLINE void add_four(coded_sum *sum, const uint8_t *const rows[], const float a[],
+                           const uint8_t *const ahead[], const coded_shape *s, int32_t bits,
                            int32_t group) {
-  (void)bits;
-  for (size_t g = first / (size_t)group; g * (size_t)group < end; g++) {
+  (void)bits, (void)ahead;
+  for (size_t g = sum->first / (size_t)group; g * (size_t)group < sum->end; g++) {
     float factors[CODED_QUAD], offset = 0;
     int16_t q[CODED_QUAD];
     for (size_t r = 0; r < CODED_QUAD; r++) factors[r] = a[r] * coded_scale(rows[r], s, g);
     float step = round_some(q, factors, CODED_QUAD);
     for (size_t r = 0; r < CODED_QUAD; r++) offset += (float)q[r] * coded_zero(rows[r], s, g);
-    for (size_t c = g * (size_t)group; c < (g + 1) * (size_t)group && c < end; c++) {
-      int32_t sum = 0;
-      for (size_t r = 0; r < CODED_QUAD; r++) sum += q[r] * coded_code(rows[r], s, c);
-      acc[c] += step * ((float)sum - offset);
+    sum->offsets[g] -= step * offset;
+    for (size_t c = g * (size_t)group; c < (g + 1) * (size_t)group && c < sum->end; c++) {
+      int32_t whole = 0;
+      for (size_t r = 0; r < CODED_QUAD; r++) whole += q[r] * coded_code(rows[r], s, c);
+      sum->acc[c] += step * (float)whole;
     }
   }
 }

@@ -38,6 +38,17 @@ CODED_INLINE iv half_codes(const uint8_t *block, int32_t bits, size_t h, size_t 
   }
 }
 
+/// Whether the codes of an upper half are multiplied where they lie, which saves the shift: where
+/// they have a scale of their own, which makes up for it.
+CODED_INLINE int stay_in_place(int32_t bits, int32_t group) { return bits == 4 && group < 128; }
+
+/// `half_codes`, or 16 times them where they stay in place.
+CODED_INLINE iv placed_codes(const uint8_t *block, int32_t bits, int32_t group, size_t h,
+                             size_t part) {
+  if (h == 0 || !stay_in_place(bits, group)) return half_codes(block, bits, h, part);
+  return iand(iload(block + part * CODE_BYTES), iset((int32_t)0xF0F0F0F0));
+}
+
 /// Sixteen scales and zeros of a row from group g up, `count` of them real.
 CODED_INLINE void load_groups(float scales[CODED_RUN], float zeros[CODED_RUN], const uint8_t *row,
                               const coded_shape *s, size_t g, size_t count) {
@@ -53,6 +64,12 @@ CODED_INLINE void load_groups(float scales[CODED_RUN], float zeros[CODED_RUN], c
   }
 }
 
+#ifdef GROUPWISE_VNNI
+#include "coded_bytes.h"
+#else
+#include "coded_words.h"
+#endif
+
 // Rounding a vector ------------------------------------------------------------------------------
 
 /// Rounds the 64 lanes of half a block, and sums each 16 of them.
@@ -65,8 +82,7 @@ CODED_INLINE void round_half(char *q, float sums[4], const float *x, const float
       sums[j] += vsum(rounded);
       whole[j] = iround(rounded);
     }
-    istore(q + 2 * part * CODE_BYTES, ipack(whole[0], whole[1]));
-    istore(q + (2 * part + 1) * CODE_BYTES, ipack(whole[2], whole[3]));
+    store_rounded(q + 2 * part * CODE_BYTES, whole);
   }
 }
 
@@ -119,43 +135,20 @@ CODED_INLINE vf scale_run(float scales[CODED_RUN], vf total, const uint8_t *row,
   float zeros[CODED_RUN];
   load_groups(scales, zeros, row, s, g, count);
   vf middle = vset(coded_middle(s));
+  // Codes of an upper half that `stay_in_place` come multiplied by a power of two.
+  static const float shares[2][CODED_RUN] = {
+      {1, 1, 0.0625f, 0.0625f, 1, 1, 0.0625f, 0.0625f,
+       1, 1, 0.0625f, 0.0625f, 1, 1, 0.0625f, 0.0625f},
+      {1, 0.0625f, 1, 0.0625f, 1, 0.0625f, 1, 0.0625f,
+       1, 0.0625f, 1, 0.0625f, 1, 0.0625f, 1, 0.0625f}};
   for (size_t i = 0; i < CODED_RUN; i += VW) {
     vf scale = vload(scales + i), zero = s->has_zeros ? vload(zeros + i) : middle;
     total = vfma(vmul(scale, zero), vload(x->sums + g + i), total);
-    vstore(scales + i, vmul(scale, vload(x->steps + g + i)));
+    scale = vmul(scale, vload(x->steps + g + i));
+    if (stay_in_place(s->bits, s->group)) scale = vmul(scale, vload(shares[s->group == 64] + i));
+    vstore(scales + i, scale);
   }
   return total;
-}
-
-/// Adds the products of one block of `n` rows; scales are those of its groups.
-CODED_INLINE void block_products(vf total[], const uint8_t *const rows[], size_t at,
-                                 const char *q, const float (*scales)[CODED_RUN], size_t g,
-                                 int32_t bits, int32_t group, size_t n) {
-  iv low[CODED_QUAD], high[CODED_QUAD];
-#pragma clang loop unroll(full)
-  for (size_t h = 0; h < 2; h++) {
-    if (group < 128 || h == 0)
-#pragma clang loop unroll(full)
-      for (size_t r = 0; r < n; r++) low[r] = high[r] = iset(0);
-#pragma clang loop unroll(full)
-    for (size_t part = 0; part < CODE_PARTS; part++, q += 2 * CODE_BYTES) {
-      iv x0 = iload(q), x1 = iload(q + CODE_BYTES);
-#pragma clang loop unroll(full)
-      for (size_t r = 0; r < n; r++) {
-        iv codes = half_codes(rows[r] + at, bits, h, part);
-        low[r] = imadd(low[r], zip8_low(codes, iset(0)), x0);
-        if (group == 32) high[r] = imadd(high[r], zip8_high(codes, iset(0)), x1);
-        else low[r] = imadd(low[r], zip8_high(codes, iset(0)), x1);
-      }
-    }
-    if (group == 128 && h == 0) continue;
-#pragma clang loop unroll(full)
-    for (size_t r = 0; r < n; r++) {
-      const float *scale = scales[r] + g + (group == 32 ? 2 * h : group == 64 ? h : 0);
-      total[r] = vfma(ifloat(low[r]), vset(scale[0]), total[r]);
-      if (group == 32) total[r] = vfma(ifloat(high[r]), vset(scale[1]), total[r]);
-    }
-  }
 }
 
 /// y[r] = rows[r] · x for n rows, while a line of each of `ahead` and `also` is asked for with each
@@ -194,15 +187,9 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
 
 // Sums of rows -----------------------------------------------------------------------------------
 
-/// What a run of groups is multiplied by: words of the first and third row's factors, and of the
-/// second's and fourth's, their step, and what the zeros subtract.
-typedef struct {
-  int32_t even[CODED_RUN], odd[CODED_RUN];
-  float steps[CODED_RUN], offsets[CODED_RUN];
-} coded_factors;
-
-CODED_INLINE void make_factors(coded_factors *f, const uint8_t *const rows[], const float a[],
-                               const coded_shape *s, size_t g, size_t count) {
+/// Factors of a run of groups, and what the zeros subtract.
+CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *const rows[],
+                               const float a[], const coded_shape *s, size_t g, size_t count) {
   float scales[CODED_QUAD][CODED_RUN], zeros[CODED_QUAD][CODED_RUN];
   for (size_t r = 0; r < CODED_QUAD; r++)
     load_groups(scales[r], zeros[r], rows[r], s, g, count);
@@ -223,9 +210,9 @@ CODED_INLINE void make_factors(coded_factors *f, const uint8_t *const rows[], co
     }
     vf step = vadd(vmul(greatest, vset(1 / CODED_MOST)), spoilt);
     vstore(f->steps + i, step);
-    vstore(f->offsets + i, vsub(vzero(), vmul(step, offset)));
-    istore(f->even + i, ijoin(whole[0], whole[2]));
-    istore(f->odd + i, ijoin(whole[1], whole[3]));
+    vstore(f->high_steps + i, vmul(step, vset(FACTOR_SHARE(s->bits))));
+    vstore(offsets + i, vsub(vload(offsets + i), vmul(step, offset)));
+    store_factors(f, i, whole);
   }
 }
 
@@ -238,19 +225,11 @@ CODED_INLINE void transpose_codes(iv t[4], const iv v[4]) {
   t[2] = zip16_low(high, high2), t[3] = zip16_high(high, high2);
 }
 
-/// acc[0..<VW] += step · Σ_r q_r · (code_r − zero_r).
-CODED_INLINE void add_codes(float *acc, iv even, iv odd, const coded_factors *f, size_t g) {
-  iv sum = ipairs(ipairs(iset(0), even, iset(f->even[g])), odd, iset(f->odd[g]));
-  vf old = vadd(vload(acc), vset(f->offsets[g]));
-  vstore(acc, vfma(ifloat(sum), vset(f->steps[g]), old));
-}
-
 /// One block of four rows; `columns` of it exist.
 CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, size_t columns,
                             const coded_factors *f, size_t g, int32_t bits, int32_t group) {
   // Codes of up to 4 bits are taken apart once they are transposed, which halves that work.
   int together = bits == 4 || bits == 2;
-  iv mask = iset(together ? ((1 << bits) - 1) * 0x10001 : 0x00FF00FF);
 #pragma clang loop unroll(full)
   for (size_t part = 0; part < CODE_PARTS; part++) {
     iv v[4], t[4];
@@ -266,36 +245,41 @@ CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, 
         }
         transpose_codes(t, v);
       }
-      unsigned shift = together ? (unsigned)(bits * (int32_t)h) : 0;
 #pragma clang loop unroll(full)
       for (size_t j = 0; j < 4; j++) {
-        size_t column = 64 * h + 16 * j + part * VW;
+        size_t column = 64 * h + 16 * j + part * VW, of = g + column / (size_t)group;
         if (column >= columns) continue;
-        iv even = iand(iright(t[j], shift), mask), odd = iright(t[j], 8 + shift);
-        if (together && 8 + (int32_t)shift + bits < 16) odd = iand(odd, mask);
-        add_codes(acc + column, even, odd, f, g + column / (size_t)group);
+        iv sum = factor_products(t[j], together ? bits : 8, together ? h : 0, f, of);
+        float step = together && h == 1 ? f->high_steps[of] : f->steps[of];
+        vstore(acc + column, vfma(ifloat(sum), vset(step), vload(acc + column)));
       }
     }
   }
 }
 
-/// acc[c] += Σ_r a[r] · rows[r, c] for four rows and columns first..<end, first at a block.
-CODED_INLINE void add_four(float *acc, const uint8_t *const rows[], const float a[],
-                           const coded_shape *s, size_t first, size_t end, int32_t bits,
+/// Adds a[r] · rows[r, c] of four rows, while a line of each of `ahead` is asked for with each line
+/// taken.
+CODED_INLINE void add_four(coded_sum *sum, const uint8_t *const rows[], const float a[],
+                           const uint8_t *const ahead[], const coded_shape *s, int32_t bits,
                            int32_t group) {
   coded_factors f;
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
-  size_t last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
-  for (size_t b0 = first / CODED_BLOCK; b0 < last; b0 += run) {
+  size_t end = sum->end, last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
+  size_t block_bytes = 16 * (size_t)bits;
+  for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
-    make_factors(&f, rows, a, s, g, (stop - b0) * per_block);
+    make_factors(&f, sum->offsets + g, rows, a, s, g, (stop - b0) * per_block);
     size_t whole = end / CODED_BLOCK < stop ? end / CODED_BLOCK : stop, b = b0;
 #pragma clang loop unroll(disable)
-    for (; b < whole; b++)
-      add_block(acc + b * CODED_BLOCK, rows, b * 16 * (size_t)bits, CODED_BLOCK, &f,
+    for (; b < whole; b++) {
+#pragma clang loop unroll(full)
+      for (size_t r = 0; r < CODED_QUAD; r++)
+        prefetch_span(ahead[r] + b * block_bytes, block_bytes);
+      add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, CODED_BLOCK, &f,
                 (b - b0) * per_block, bits, group);
+    }
     for (; b < stop; b++)
-      add_block(acc + b * CODED_BLOCK, rows, b * 16 * (size_t)bits, end - b * CODED_BLOCK, &f,
+      add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, end - b * CODED_BLOCK, &f,
                 (b - b0) * per_block, bits, group);
   }
 }
