@@ -104,6 +104,15 @@ struct ComparisonReport {
     }
   }
 
+  /// What a drawing shows of the runs.
+  var tradeoff: [TradeoffPlot.Run] {
+    runs.map {
+      TradeoffPlot.Run(
+        name: $0.name, format: loaded.model.format.name, bytesPerToken: $0.bytesPerToken,
+        perplexity: exponential($0.meanLoss))
+    }
+  }
+
   // For programs ------------------------------------------------------------------------------------
 
   var json: JSONValue {
@@ -114,7 +123,8 @@ struct ComparisonReport {
     return [
       "schema": .text(isPlan ? "dejavu/eval-plan/1" : "dejavu/eval-selectors/1"),
       "model": .text(folder), "fingerprint": .text(loaded.fingerprint),
-      "synthetic": .bool(loaded.isSynthetic), "plan": plan.map { .text($0.name) } ?? .null,
+      "dtype": .text(loaded.model.format.name), "synthetic": .bool(loaded.isSynthetic),
+      "plan": plan.map { .text($0.name) } ?? .null,
       "threads": .whole(threads), "windows": .whole(windows.count),
       "length": .whole(windows.first?.count ?? 0), "tokens": .whole(dense.tokens),
       "rows": .array(runs.map(row)), "layers": layers,
