@@ -13,8 +13,8 @@ struct ReportRun {
   ///
   /// - Throws: what reading texts and models throws, and ``PlanError`` for a plan that is not there.
   func models(folders: [String]) throws -> [SparsityReport.Model] {
-    let measured = EvaluationText(try InputFile.read(existence.text))
-    let learned = try existence.calibration.map { EvaluationText(try InputFile.read($0)) }
+    let measured = try EvaluationText.contents(of: existence.text)
+    let learned = try existence.calibration.map { try EvaluationText.contents(of: $0) }
     return try folders.enumerated().map { index, folder in
       let place = folders.count > 1 ? " (model \(index + 1) of \(folders.count))" : ""
       let model = try existence.load(folder)
