@@ -71,7 +71,7 @@ final class ProgressBar {
     last = nil
   }
 
-  /// - Parameter before: what was done when the clock of `elapsed` started.
+  /// Amount, rate and remaining time in words; `before` was done when the clock of `elapsed` started.
   static func figures(
     _ unit: Unit, done: Int, total: Int, before: Int = 0, elapsed: Double
   ) -> String {

@@ -2,9 +2,10 @@ package import DejaVu
 package import DejaVuCore
 package import DejaVuModels
 
-/// Quality of several ways to choose rows on the same tokens, against dense, and through the decode path
-/// their speed from the same steps: interleaved piece by piece, with real choosers and real deferred
-/// keys. Through the prompt path every token of a batch gets its own set.
+/// Quality of several ways to choose rows, against dense, on the same tokens.
+///
+/// Through decode their speed comes from the same steps, interleaved piece by piece, with real choosers
+/// and real deferred keys; through the prompt path every token of a batch gets its own set.
 package struct PlanEvaluation {
   private let engine: Engine
   private let subjects: [ComparedSubject]
@@ -119,6 +120,7 @@ struct ForetoldTokens {
   ///   - logits: of another run for the same token.
   ///   - normalizer: their ``logSumExp(_:)``.
   ///   - index: which token.
+  /// - Returns: nats, and whether the likeliest token is the same.
   func compare(
     _ logits: UnsafeBufferPointer<Float>, _ normalizer: Double, at index: Int
   ) -> (divergence: Double, isSameChoice: Bool) {

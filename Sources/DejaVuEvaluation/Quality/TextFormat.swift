@@ -41,6 +41,7 @@ extension EvaluationText {
   /// - Parameters:
   ///   - path: a file, or `-` for standard input.
   ///   - format: nil goes by the file's name.
+  /// - Returns: its documents.
   /// - Throws: ``TextError``.
   package static func contents(
     of path: String, format: TextFormat? = nil
