@@ -8,10 +8,14 @@ extension CPUBackend {
 
   package func assign(_ indices: [Int32], to rows: CPURows) {
     finishChoice()
-    for t in batch.tokens.indices {
-      rows.setCount(indices.count, of: t)
-      rows.list(of: t).update(from: indices, count: indices.count)
-    }
+    for t in batch.tokens.indices { rows.assign(indices, to: t) }
+  }
+
+  package func assign(each lists: [[Int32]], to rows: CPURows) {
+    precondition(
+      lists.count == batch.tokens.count, "\(lists.count) lists for \(batch.tokens.count) tokens")
+    finishChoice()
+    for (t, list) in lists.enumerated() { rows.assign(list, to: t) }
   }
 
   package func list(of token: Int, in rows: CPURows) -> [Int32] {
@@ -40,7 +44,9 @@ extension CPUBackend {
     }
     var input = choice.normed
     var last = weights.first
+    noteReading(weights.first.base, bytes: weights.first.byteCount)
     if let second = weights.second {
+      noteReading(second.base, bytes: second.byteCount)
       project(choice.normed, by: weights.first, choice)
       input = choice.hidden
       last = second

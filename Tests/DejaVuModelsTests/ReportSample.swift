@@ -50,7 +50,7 @@ enum ReportSample {
           existence: existence,
           headline: Headline(
             runs: runs, plan: plan.name, windows: windows.measured, threads: 2))
-      ], nearestRows: try NearestRows(json: Data(nearest.utf8)))
+      ], nearestRows: [try NearestRows(json: Data(nearest.utf8))])
   }
 }
 

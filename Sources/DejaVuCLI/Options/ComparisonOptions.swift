@@ -71,14 +71,8 @@ struct ComparisonOptions: ParsableArguments {
 
   func validate() throws {
     if plan != nil && density != nil { throw ValidationError("take either --plan or --density") }
-    if isPlan && selectors != nil {
-      throw ValidationError("a plan has its own densities; take either --plan or --selectors")
-    }
     if selectors == nil && (mlpDensity ?? headDensity) != nil {
       throw ValidationError("densities are those of selectors; add --selectors")
-    }
-    if selectors == nil && calibration != nil {
-      throw ValidationError("calibration text is for selectors; add --selectors")
     }
     let others = [("speed", speed), ("eager-keys", eagerKeys), ("plot", plot != nil)]
     if !isAsked, let (name, _) = others.first(where: \.1) {

@@ -7,20 +7,29 @@ package struct SparsityReport: Codable, Hashable, Sendable {
   package var schema = Self.schema
   package var version: String
   package var models: [Model]
-  package var nearestRows: NearestRows?
+  package var nearestRows: [NearestRows]
+  /// Sweeps that were made before.
+  package var sweeps: [SweepReport]
 
   package struct Model: Codable, Hashable, Sendable {
     package var existence: ExistenceReport
     /// nil where no plan lies beside the model.
     package var headline: Headline?
+    /// The oracle, and the plan, through tasks; nil where none were given.
+    package var tasks: SweepReport?
 
-    package init(existence: ExistenceReport, headline: Headline?) {
-      (self.existence, self.headline) = (existence, headline)
+    package init(
+      existence: ExistenceReport, headline: Headline?, tasks: SweepReport? = nil
+    ) {
+      (self.existence, self.headline, self.tasks) = (existence, headline, tasks)
     }
   }
 
-  package init(version: String, models: [Model], nearestRows: NearestRows?) {
-    (self.version, self.models, self.nearestRows) = (version, models, nearestRows)
+  package init(
+    version: String, models: [Model], nearestRows: [NearestRows], sweeps: [SweepReport] = []
+  ) {
+    (self.version, self.models) = (version, models)
+    (self.nearestRows, self.sweeps) = (nearestRows, sweeps)
   }
 
   /// One line of JSON, keys in alphabetical order.
