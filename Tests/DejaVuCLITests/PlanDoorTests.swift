@@ -231,7 +231,7 @@ struct PlanDoorTests {
 
   // A drawing -------------------------------------------------------------------------------------
 
-  @Test func `runs of an earlier result are drawn beside, where they read the same tokens`() throws {
+  @Test func `runs of an earlier result of the same tokens are drawn beside`() throws {
     let text = String(repeating: "The sea was wide and deep. ", count: 300)
     let (drawing, earlier) = (folder.path("drawing.svg"), folder.path("earlier.json"))
     func evaluate(_ more: [String]) throws -> Program.Result {
