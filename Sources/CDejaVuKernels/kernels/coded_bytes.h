@@ -65,11 +65,15 @@ CODED_INLINE void store_factors(coded_factors *f, size_t i, const iv whole[4]) {
   istore(f->low + i, low);
 }
 
+CODED_INLINE void load_factors(iv *high, iv *low, const coded_factors *f, size_t g) {
+  *high = iset(f->high[g]), *low = iset(f->low[g]);
+}
+
 /// Σ_r q_r · code_r, the codes being half h of each byte, `bits` wide; 2^bits times it for the
 /// upper half.
-CODED_INLINE iv factor_products(iv t, int32_t bits, size_t h, const coded_factors *f, size_t g) {
+CODED_INLINE iv factor_products(iv t, int32_t bits, size_t h, iv high, iv low) {
   int32_t mask = ((1 << bits) - 1) << (bits * (int32_t)h);
   iv codes = bits == 8 ? t : iand(t, iset(mask * 0x01010101));
-  iv upper = _mm512_slli_epi32(four_bytes(iset(0), codes, iset(f->high[g])), 8);
-  return four_bytes(upper, codes, iset(f->low[g]));
+  iv upper = _mm512_slli_epi32(four_bytes(iset(0), codes, high), 8);
+  return four_bytes(upper, codes, low);
 }

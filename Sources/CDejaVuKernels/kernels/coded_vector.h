@@ -245,13 +245,19 @@ CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, 
         }
         transpose_codes(t, v);
       }
+      // What a group shares is loaded once: the compiler cannot know that sums lie elsewhere.
+      iv first, second;
+      vf step;
 #pragma clang loop unroll(full)
       for (size_t j = 0; j < 4; j++) {
-        size_t column = 64 * h + 16 * j + part * VW, of = g + column / (size_t)group;
+        size_t column = 64 * h + 16 * j + part * VW, of = g + (64 * h + 16 * j) / (size_t)group;
+        if (j == 0 || (group == 32 && j == 2)) {
+          load_factors(&first, &second, f, of);
+          step = vset(together && h == 1 ? f->high_steps[of] : f->steps[of]);
+        }
         if (column >= columns) continue;
-        iv sum = factor_products(t[j], together ? bits : 8, together ? h : 0, f, of);
-        float step = together && h == 1 ? f->high_steps[of] : f->steps[of];
-        vstore(acc + column, vfma(ifloat(sum), vset(step), vload(acc + column)));
+        iv sum = factor_products(t[j], together ? bits : 8, together ? h : 0, first, second);
+        vstore(acc + column, vfma(ifloat(sum), step, vload(acc + column)));
       }
     }
   }

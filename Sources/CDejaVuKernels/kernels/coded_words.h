@@ -51,11 +51,15 @@ CODED_INLINE void store_factors(coded_factors *f, size_t i, const iv whole[4]) {
   istore(f->odd + i, ijoin(whole[1], whole[3]));
 }
 
+CODED_INLINE void load_factors(iv *evens, iv *odds, const coded_factors *f, size_t g) {
+  *evens = iset(f->even[g]), *odds = iset(f->odd[g]);
+}
+
 /// Σ_r q_r · code_r: the codes are half h of each byte, `bits` wide.
-CODED_INLINE iv factor_products(iv t, int32_t bits, size_t h, const coded_factors *f, size_t g) {
+CODED_INLINE iv factor_products(iv t, int32_t bits, size_t h, iv evens, iv odds) {
   iv mask = iset(((1 << bits) - 1) * 0x10001);
   int32_t shift = bits * (int32_t)h;
   iv even = iand(iright(t, (unsigned)shift), mask), odd = iright(t, (unsigned)(8 + shift));
   if (8 + shift + bits < 16) odd = iand(odd, mask);
-  return ipairs(ipairs(iset(0), even, iset(f->even[g])), odd, iset(f->odd[g]));
+  return ipairs(ipairs(iset(0), even, evens), odd, odds);
 }

@@ -7,7 +7,9 @@ import DejaVuModels
 struct EarlierRuns {
   let runs: [TradeoffPlot.Run]
 
-  /// - Parameter sample: what the others read; another number of tokens is another measurement.
+  /// - Parameters:
+  ///   - path: the result.
+  ///   - sample: what the others read; another number of tokens is another measurement.
   /// - Throws: ``CommandError/noRuns(path:reason:)``, and what reading throws.
   init(path: String, like sample: CalibrationText) throws {
     func fail(_ reason: String) -> CommandError { .noRuns(path: path, reason: reason) }
