@@ -14,6 +14,9 @@ struct ComparisonRun {
   private var folder: String { subject.folder }
 
   func compare(calibration: EvaluationText?) throws {
+    // What cannot be read or written is better known before measuring than after.
+    let earlier = try options.beside.flatMap { try EarlierRuns(path: $0, like: sample).runs }
+    let drawing = try options.plot.map { try AtomicFile(path: $0) }
     let subjects = ComparedSubjects(
       model: model, folder: folder, options: options, output: output)
     let asked = try subjects.make(calibration: calibration)
@@ -26,6 +29,11 @@ struct ComparisonRun {
       runs: runs, figures: try figures(of: asked), subjects: asked, isPlan: options.isPlan,
       showsSpeed: options.speed, folder: folder, loaded: model.loaded,
       provenance: subject.provenance, path: path, windows: sample.windows)
+    if let drawing {
+      var text = TradeoffPlot(report.tradeoff + earlier).svg
+      try text.withUTF8 { try drawing.append(UnsafeRawBufferPointer($0)) }
+      try drawing.commit()
+    }
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
   }
 

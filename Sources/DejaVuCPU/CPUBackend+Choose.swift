@@ -44,7 +44,9 @@ extension CPUBackend {
     }
     var input = choice.normed
     var last = weights.first
+    noteReading(weights.first.base, bytes: weights.first.byteCount)
     if let second = weights.second {
+      noteReading(second.base, bytes: second.byteCount)
       project(choice.normed, by: weights.first, choice)
       input = choice.hidden
       last = second
@@ -135,9 +137,8 @@ extension CPUBackend {
     let norms = CPUBuffer(capacity: 1, width: architecture.neurons)
     let down = model.layers[layer].bundle.down
     let row = CPUBuffer(capacity: 1, width: down.columns)
-    let widen = kernels.rows(down.dtype).widen
     for neuron in 0..<down.rows {
-      widen(row.base, down.base + neuron * down.stride, down.paddedColumns)
+      kernels.widen(neuron, of: down, into: row.base)
       var sum: Float = 0
       for i in 0..<down.columns { sum += row.base[i] * row.base[i] }
       norms.base[neuron] = sum.squareRoot()

@@ -39,16 +39,19 @@ extension CPUBackend {
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
       scattered: skips, prefetches_down: prefetchesDown)
+    if list == nil { noteReading(weights.bundle.matrix.base, bytes: .max) }
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
       dejavu_chosen_mlp_block(
-        team.handle, weights.bundle.matrix.dtype.code, &choice, &job, slices,
-        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+        team.handle, weights.bundle.matrix.format.code, &choice, &job, slices,
+        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead,
+        scratch.rounded.base)
       count = choice.counts?[0] ?? 0
     } else {
       dejavu_mlp_block(
-        team.handle, kernels, weights.bundle.matrix.dtype.code, &job, count, slices,
-        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+        team.handle, kernels, weights.bundle.matrix.format.code, &job, count, slices,
+        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead,
+        scratch.rounded.base)
     }
     dejavu_reduce_parts(
       team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,

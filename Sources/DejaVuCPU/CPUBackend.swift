@@ -50,6 +50,7 @@ package final class CPUBackend: Backend {
   package let team: ThreadTeam
   let kernels: UnsafePointer<dejavu_kernels>
   let scratch: CPUScratch
+  var readAhead = ReadAhead()
   let rotary: RotaryTable?
   /// `[H]`, with ALiBi.
   private let slopes: CPUBuffer?
@@ -60,10 +61,6 @@ package final class CPUBackend: Backend {
     guard let kernels = options.instructionSet.table else {
       throw .unavailable(
         backend: "CPU", reason: "this machine has no \(options.instructionSet.rawValue)")
-    }
-    guard model.formats.allSatisfy({ $0.dtype != nil }) else {
-      throw .unavailable(
-        backend: "CPU", reason: "it has no kernels for weights in \(model.format.name)")
     }
     let architecture = model.architecture
     self.model = model
@@ -92,13 +89,19 @@ package final class CPUBackend: Backend {
     model: PackedModel, options: CPUOptions
   ) throws(BackendError) -> Bool {
     let has = options.instructionSet.multipliesBFloat16
+    let groupwise = model.formats.compactMap(\.groupwise).first
     guard let wanted = options.multipliesPromptInBFloat16 else {
-      return has && model.format == .plain(.bfloat16)
+      return has && groupwise == nil && model.format == .plain(.bfloat16)
     }
     if wanted && !has {
       throw .unavailable(
         backend: "CPU", reason: "this machine has no bfloat16 products; leave the prompt in float32"
       )
+    }
+    if wanted, let groupwise {
+      throw .unavailable(
+        backend: "CPU",
+        reason: "products with weights in \(groupwise.name) are in float32; leave the prompt so")
     }
     return wanted
   }
@@ -139,6 +142,7 @@ package final class CPUBackend: Backend {
       scratch.reserve(positions: capacity, layout: slice.cache.layout)
     }
     self.batch = batch
+    readAhead.begin()
     scratch.reserve(logits: batch.wanted.count)
     tally.tokens += batch.tokens.count
   }

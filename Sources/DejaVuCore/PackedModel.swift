@@ -69,10 +69,15 @@ package struct FloatVector: @unchecked Sendable {
   // Safe to share: the memory is never written after packing.
   package let base: UnsafePointer<Float>
   package let count: Int
+  /// Keeps the memory alive; nil where the model that holds this does.
+  package let owner: (any AnyObject & Sendable)?
 
-  package init(base: UnsafePointer<Float>, count: Int) {
+  package init(
+    base: UnsafePointer<Float>, count: Int, owner: (any AnyObject & Sendable)? = nil
+  ) {
     self.base = base
     self.count = count
+    self.owner = owner
   }
 }
 

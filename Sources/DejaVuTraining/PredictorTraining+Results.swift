@@ -43,7 +43,7 @@ extension PredictorTraining {
             base: owner.first, bits: entry.bits, rows: entry.rank, columns: columns, owner: owner),
           second: GroupwiseMatrix(
             base: owner.second, bits: entry.bits, rows: rows, columns: entry.rank, owner: owner),
-          norm: .plain, bias: FloatVector(base: owner.bias, count: rows)))
+          norm: .plain, bias: FloatVector(base: owner.bias, count: rows, owner: owner)))
     }
   }
 

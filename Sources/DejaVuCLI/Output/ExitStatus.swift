@@ -52,7 +52,7 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .unreadable(_, EIO): .inputOutput
     case .unreadable: .missing
     case .stream: .inputOutput
-    case .promptTooLarge, .differentModels: .badInput
+    case .promptTooLarge, .differentModels, .noRuns: .badInput
     case .interrupted(let signal): ExitStatus(rawValue: 128 + signal)
     }
   }

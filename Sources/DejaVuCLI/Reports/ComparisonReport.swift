@@ -105,6 +105,15 @@ struct ComparisonReport {
     }
   }
 
+  /// What a drawing shows of the runs.
+  var tradeoff: [TradeoffPlot.Run] {
+    runs.map {
+      TradeoffPlot.Run(
+        name: $0.name, format: loaded.model.format.name, bytesPerToken: $0.bytesPerToken,
+        perplexity: exponential($0.meanLoss))
+    }
+  }
+
   // For programs ------------------------------------------------------------------------------------
 
   var json: JSONValue {
@@ -116,7 +125,7 @@ struct ComparisonReport {
       [
         ("schema", .text(isPlan ? "dejavu/eval-plan/1" : "dejavu/eval-selectors/1")),
         ("model", .text(folder)), ("fingerprint", .text(loaded.fingerprint)),
-        ("synthetic", .bool(loaded.isSynthetic)),
+        ("dtype", .text(loaded.model.format.name)), ("synthetic", .bool(loaded.isSynthetic)),
         ("plan", plan.map { .text($0.name) } ?? .null),
       ] + provenance.members + [
         ("path", .text(path.rawValue)), ("windows", .whole(windows.count)),

@@ -87,7 +87,8 @@ package final class EmbeddingFit {
     let columns = PredictorEntry.columns(architecture)
     let bytes = GroupwiseMatrix.rowBytes(columns: columns, bits: 8)
     let storage = GroupwiseStorage(byteCount: bytes * rows)
-    let bias = CPUBuffer(capacity: 1, width: rows)
+    let biases = GroupwiseStorage(byteCount: 4 * rows)
+    let bias = biases.base.assumingMemoryBound(to: Float.self)
     nonisolated(unsafe) let (target, from, to) = (storage.base, weights, bias)
     let base = sums.meanInput
     arithmetic.run(chunks: rows) { row in
@@ -99,26 +100,14 @@ package final class EmbeddingFit {
           wide[i] = from.row(i)[row]
           shift += wide[i] * base[i]
         }
-        to.base[row] = means[row] - shift
+        to[row] = means[row] - shift
         GroupwiseRows.quantize(wide, columns: columns, bits: 8, into: target + row * bytes)
       }
     }
     return ChooserWeights(
       first: GroupwiseMatrix(
-        base: storage.base, bits: 8, rows: rows, columns: columns,
-        owner: ChooserMemory(storage, bias)),
-      norm: .plain, bias: FloatVector(base: UnsafePointer(bias.base), count: rows))
-  }
-}
-
-/// Keeps a chooser's matrix and bias alive together.
-private final class ChooserMemory: @unchecked Sendable {
-  // Safe to share: neither is written any more.
-  private let storage: GroupwiseStorage
-  private let bias: CPUBuffer
-
-  init(_ storage: GroupwiseStorage, _ bias: CPUBuffer) {
-    self.storage = storage
-    self.bias = bias
+        base: storage.base, bits: 8, rows: rows, columns: columns, owner: storage),
+      norm: .plain,
+      bias: FloatVector(base: UnsafePointer(bias), count: rows, owner: biases))
   }
 }

@@ -132,7 +132,6 @@ private struct TensorReader {
     for index in 0..<count where !values[index].isFinite {
       throw .damaged(path: path, reason: "element \(index) of tensor '\(name)' is not finite")
     }
-    // The matrices beside it keep the file mapped.
-    return FloatVector(base: values, count: count)
+    return FloatVector(base: values, count: count, owner: owner)
   }
 }
