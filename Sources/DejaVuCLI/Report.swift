@@ -124,7 +124,8 @@ struct Report: ParsableCommand {
         text: text, calibration: calibration, plan: plan, threads: threads.count, isQuiet: quiet),
       windows: windows ?? 16, length: length, tasks: tasks ?? [], limit: limit ?? 200)
     let report = SparsityReport(
-      version: DejaVuCommand.configuration.version, models: try run.models(folders: folders),
+      version: DejaVuCommand.configuration.version, commit: Checkout.commit,
+      models: try run.models(folders: folders),
       nearestRows: nearest, sweeps: sweeps)
     if let figures { try write(report.json() + "\n", to: figures) }
     try write(report.html, to: page)

@@ -6,6 +6,8 @@ package struct SparsityReport: Codable, Hashable, Sendable {
 
   package var schema = Self.schema
   package var version: String
+  /// Of the checkout that the program lies in; nil for one that was installed elsewhere.
+  package var commit: String?
   package var models: [Model]
   package var nearestRows: [NearestRows]
   /// Sweeps that were made before.
@@ -26,9 +28,10 @@ package struct SparsityReport: Codable, Hashable, Sendable {
   }
 
   package init(
-    version: String, models: [Model], nearestRows: [NearestRows], sweeps: [SweepReport] = []
+    version: String, commit: String? = nil, models: [Model], nearestRows: [NearestRows],
+    sweeps: [SweepReport] = []
   ) {
-    (self.version, self.models) = (version, models)
+    (self.version, self.commit, self.models) = (version, commit, models)
     (self.nearestRows, self.sweeps) = (nearestRows, sweeps)
   }
 
