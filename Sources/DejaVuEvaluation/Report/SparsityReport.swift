@@ -43,6 +43,18 @@ package struct SparsityReport: Codable, Hashable, Sendable {
     return String(decoding: try encoder.encode(self), as: UTF8.self)
   }
 
+  /// What ``json()`` wrote, from a file that may be anything.
+  ///
+  /// - Throws: ``ReportError/notReport(_:)``.
+  package init(earlier json: [UInt8]) throws(ReportError) {
+    do { self = try Self(json: String(decoding: json, as: UTF8.self)) } catch {
+      throw .notReport("\(error)")
+    }
+    guard schema == Self.schema else {
+      throw .notReport("its schema is '\(schema)', not '\(Self.schema)'")
+    }
+  }
+
   /// What ``json()`` wrote.
   package init(json: String) throws {
     let decoder = JSONDecoder()
