@@ -151,6 +151,13 @@ CODED_INLINE vf scale_run(float scales[CODED_RUN], vf total, const uint8_t *row,
   return total;
 }
 
+/// Asks for what lies behind the codes of n rows.
+CODED_INLINE void ask_for_scales(const uint8_t *const rows[], const coded_shape *s, size_t n) {
+  for (size_t r = 0; r < n; r++)
+    for (size_t at = s->code_bytes; at < s->row_bytes + 63; at += 64)
+      __builtin_prefetch(rows[r] + at, 0, 2);
+}
+
 /// y[r] = rows[r] · x for n rows, while a line of each of `ahead` and `also` is asked for with each
 /// line taken. Every row's sum has an order of its own.
 CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_vector *x,
@@ -159,7 +166,7 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
   vf total[CODED_QUAD];
   float scales[CODED_QUAD][CODED_RUN];
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
-  size_t block_bytes = 16 * (size_t)bits, row_bytes = s->row_bytes;
+  size_t block_bytes = 16 * (size_t)bits;
   for (size_t r = 0; r < n; r++) total[r] = vzero();
   for (size_t b0 = 0; b0 < s->blocks; b0 += run) {
     size_t end = b0 + run < s->blocks ? b0 + run : s->blocks, g = b0 * per_block;
@@ -176,13 +183,9 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
                      (const float (*)[CODED_RUN])scales, (b - b0) * per_block, bits, group, n);
     }
   }
-  for (size_t r = 0; r < n; r++) {
-    for (size_t at = s->code_bytes; at < row_bytes + 63; at += 64) {
-      __builtin_prefetch(ahead[r] + at, 0, 2);
-      __builtin_prefetch(also[r] + at, 0, 2);
-    }
-    y[r] = vsum(total[r]);
-  }
+  ask_for_scales(ahead, s, n);
+  ask_for_scales(also, s, n);
+  for (size_t r = 0; r < n; r++) y[r] = vsum(total[r]);
 }
 
 // Sums of rows -----------------------------------------------------------------------------------
@@ -272,6 +275,7 @@ CODED_INLINE void add_four(coded_sum *sum, const uint8_t *const rows[], const fl
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
   size_t end = sum->end, last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
   size_t block_bytes = 16 * (size_t)bits;
+  ask_for_scales(ahead, s, CODED_QUAD);
   for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
     make_factors(&f, sum->offsets + g, rows, a, s, g, (stop - b0) * per_block);
