@@ -35,10 +35,6 @@ struct dejavu_team {
   _Atomic(void *) context;
   _Atomic int stopping;
   _Atomic size_t idle_workers, idle_caller;
-  /// Bytes from `expected` on that somebody has asked memory for, of so many.
-  _Alignas(64) _Atomic size_t asked;
-  _Atomic size_t expected_bytes;
-  _Atomic(const char *) expected;
   pthread_mutex_t mutex;
   pthread_cond_t work_ready, work_done;
   size_t threads, started;
@@ -63,34 +59,12 @@ static void work(dejavu_team *team, uint64_t generation, size_t thread) {
   }
 }
 
-void dejavu_team_expect(dejavu_team *team, const void *base, size_t bytes) {
-  atomic_store_explicit(&team->expected_bytes, 0, memory_order_relaxed);
-  atomic_store_explicit(&team->expected, base, memory_order_relaxed);
-  atomic_store_explicit(&team->asked, 0, memory_order_relaxed);
-  atomic_store_explicit(&team->expected_bytes, bytes, memory_order_relaxed);
-}
-
-/// A turn of waiting: asks for a piece of what is read next, or relaxes. Fetching ahead of time
-/// never faults, so that a piece of what was expected a moment ago does no harm.
-static void wait_a_little(dejavu_team *team) {
-  enum { PIECE = 512 };
-  size_t bytes = atomic_load_explicit(&team->expected_bytes, memory_order_relaxed);
-  if (atomic_load_explicit(&team->asked, memory_order_relaxed) >= bytes) {
-    RELAX();
-    return;
-  }
-  size_t at = atomic_fetch_add_explicit(&team->asked, PIECE, memory_order_relaxed);
-  const char *piece = atomic_load_explicit(&team->expected, memory_order_relaxed);
-  for (size_t line = at; line < at + PIECE && line < bytes; line += 64)
-    __builtin_prefetch(piece + line, 0, 2);
-}
-
 /// Waits for a generation other than `seen`; returns it, or `seen` when the team stops.
 static uint64_t await_generation(dejavu_team *team, uint64_t seen) {
   for (int spin = 0; spin < SPINS; spin++) {
     uint64_t now = atomic_load(&team->ticket) >> 32;
     if (now != seen) return now;
-    wait_a_little(team);
+    RELAX();
   }
   pthread_mutex_lock(&team->mutex);
   atomic_fetch_add(&team->idle_workers, 1);
@@ -123,7 +97,7 @@ static void *worker(void *argument) {
 static void await_done(dejavu_team *team, size_t chunks) {
   for (int spin = 0; spin < SPINS; spin++) {
     if (atomic_load(&team->done) == chunks) return;
-    wait_a_little(team);
+    RELAX();
   }
   pthread_mutex_lock(&team->mutex);
   atomic_store(&team->idle_caller, 1);

@@ -37,7 +37,6 @@ extension CPUBackend {
       sum(parts, count: chosen.count(of: 0), into: out)
       tally.headRows += chosen.count(of: 0)
     } else {
-      if list == nil { noteReading(job.query, bytes: .max) }
       if count > 0 { dejavu_attention_block(team.handle, &job, team.count) }
       sum(scratch.accumulators, count: count == 0 ? 0 : job.slices, into: out)
       tally.headRows += count

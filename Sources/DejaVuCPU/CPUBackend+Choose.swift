@@ -44,9 +44,7 @@ extension CPUBackend {
     }
     var input = choice.normed
     var last = weights.first
-    noteReading(weights.first.base, bytes: weights.first.byteCount)
     if let second = weights.second {
-      noteReading(second.base, bytes: second.byteCount)
       project(choice.normed, by: weights.first, choice)
       input = choice.hidden
       last = second

@@ -131,7 +131,6 @@ extension CPUBackend {
   /// out[t, r] = matrix[r] · x[t]: row kernels for one token, a matrix product for more.
   func project(_ x: CPUBuffer, tokens: Int, through matrix: RowMatrix, into out: CPUBuffer) {
     if tokens == 1 {
-      noteReading(matrix.base, bytes: .max)
       dejavu_project_rows(
         team.handle, kernels, matrix.format.code, out.base, out.stride, matrix.base,
         matrix.stride, matrix.rows, x.base, x.stride, 1, matrix.paddedColumns,

@@ -39,7 +39,6 @@ extension CPUBackend {
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
       scattered: skips, prefetches_down: prefetchesDown)
-    if list == nil { noteReading(weights.bundle.matrix.base, bytes: .max) }
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
       dejavu_chosen_mlp_block(

@@ -50,7 +50,6 @@ package final class CPUBackend: Backend {
   package let team: ThreadTeam
   let kernels: UnsafePointer<dejavu_kernels>
   let scratch: CPUScratch
-  var readAhead = ReadAhead()
   let rotary: RotaryTable?
   /// `[H]`, with ALiBi.
   private let slopes: CPUBuffer?
@@ -142,7 +141,6 @@ package final class CPUBackend: Backend {
       scratch.reserve(positions: capacity, layout: slice.cache.layout)
     }
     self.batch = batch
-    readAhead.begin()
     scratch.reserve(logits: batch.wanted.count)
     tally.tokens += batch.tokens.count
   }

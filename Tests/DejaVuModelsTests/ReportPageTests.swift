@@ -98,6 +98,18 @@ struct ReportPageTests {
     #expect(headline.rows.map(\.mode) == ["dense", "exact", "sparse"])
     #expect(headline.rows[0].speedupOverDense.value == 1)
     #expect(headline.rows[1].perplexity == headline.rows[0].perplexity)
+    let sweep = try #require(report.sweeps.first)
+    let best = try #require(
+      sweep.rows.filter { $0.part == .mlp && $0.density.value == 0.25 }
+        .filter { !$0.selector.hasPrefix("static") }
+        .max { ($0.prompt?.sameChoice.value ?? 0) < ($1.prompt?.sameChoice.value ?? 0) })
+    #expect(
+      titles.contains {
+        $0.hasPrefix("25.0 % of the neurons: ")
+          && $0.contains(best.prompt?.sameChoice.percent ?? "nothing")
+      })
+    #expect(titles.contains { $0.hasPrefix("Sets for one task cost the others ") })
+    #expect(titles.contains { $0.hasPrefix("oracle of 25.0 % of the heads: ") })
   }
 
   @Test(arguments: ["", "{}", "{\"schema\": \"dejavu/bench/1\", \"rows\": []}", "[1"])

@@ -198,9 +198,6 @@ void dejavu_team_destroy(dejavu_team *team);
 /// Runs chunks 0..<chunks, each exactly once, claimed one by one; returns when all are done.
 /// Waiting threads spin briefly and then sleep. Not reentrant.
 void dejavu_team_run(dejavu_team *team, dejavu_task task, void *context, size_t chunks);
-/// Names what is likely to be read first when the next job is done: threads that wait ask memory
-/// for it meanwhile. A hint, which nothing depends on; called between jobs.
-void dejavu_team_expect(dejavu_team *team, const void *_Nullable base, size_t bytes);
 
 #if defined(__clang__)
 #pragma clang assume_nonnull end

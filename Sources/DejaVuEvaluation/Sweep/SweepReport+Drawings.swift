@@ -66,7 +66,8 @@ extension SweepReport {
   }
 
   private func agreementFigure(_ part: SweepPart) -> ReportFigure? {
-    let series = series(part) { _, row in row.prompt?.sameChoice.value }
+    let series = Array(
+      series(part) { _, row in row.prompt?.sameChoice.value }.prefix(Chart.styles))
     guard let first = series.first?.points.first, let tokens = rows[0].prompt?.tokens else {
       return nil
     }
@@ -91,7 +92,9 @@ extension SweepReport {
     let value = { (index: Int, _: SweepRow) in
       self.average(row: index, shots: shots)?.informativeAccuracy.value
     }
-    var series = series(part, value)
+    // Random rows guess; their figures are in the table.
+    var series = Array(
+      series(part, value).filter { $0.name != "random" }.prefix(Chart.styles - 1))
     guard let dense = value(0, rows[0]), let low = series.flatMap(\.points).map(\.x).min(),
       let high = series.flatMap(\.points).map(\.x).max()
     else { return nil }
