@@ -6,8 +6,8 @@
 //
 // - A product of a row with a vector takes the vector rounded to 16 bits with a step per group:
 //     w · x = Σ_g scale_g · step_g · (Σ code · q − zero_g · Σ q).
-// - A sum of rows takes eight of them at a time, whose factors a_r · scale_rg are rounded to 16 bits
-//   with a step per group that the eight share:
+// - A sum of rows takes four or eight of them at a time, whose factors a_r · scale_rg are rounded to
+//   16 bits with a step per group that they share:
 //     acc += step_g · Σ_r q_r · code_r,   offset_g −= step_g · Σ_r q_r · zero_r,
 //   and offsets are added to the columns of their groups after every 64 rows.
 //   Four rows that are transposed byte by byte meet their four factors in one lane.

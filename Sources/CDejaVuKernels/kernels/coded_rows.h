@@ -50,7 +50,7 @@ static void add_quad(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
 
 /// Adds up to eight rows; those that are missing add nothing. Lines of `ahead` are asked for.
 static void add_few(coded_sum *sum, const uint8_t *const rows[], const float a[], size_t count,
-                    const uint8_t *const ahead[CODED_OCTET], const coded_shape *s) {
+                    const uint8_t *const ahead[], const coded_shape *s) {
   const uint8_t *all[CODED_OCTET];
   float factors[CODED_OCTET];
   for (size_t r = 0; r < CODED_OCTET; r++) {
@@ -59,8 +59,8 @@ static void add_few(coded_sum *sum, const uint8_t *const rows[], const float a[]
   }
   if (count > CODED_QUAD) add_octet(sum, all, factors, ahead, s);
   else add_quad(sum, all, factors, ahead, s);
-  sum->rows += CODED_OCTET;
-  if (sum->rows == CODED_ROWS) finish_sum(sum, s);
+  sum->rows += count > CODED_QUAD ? CODED_OCTET : CODED_QUAD;
+  if (sum->rows >= CODED_ROWS) finish_sum(sum, s);
 }
 
 static void widen_row(float *out, const uint8_t *row, const coded_shape *s, size_t first,
@@ -104,7 +104,7 @@ static void kernel_coded_axpy_rows(float *acc, const void *w, size_t w_stride, c
     size_t count = rows - r < CODED_OCTET ? rows - r : CODED_OCTET;
     for (size_t i = 0; i < CODED_OCTET; i++) {
       octet[i] = (const uint8_t *)w + (r + i) * w_stride;
-      ahead[i] = octet[i] + CODED_LEAD * w_stride;
+      ahead[i] = octet[i] + 2 * CODED_OCTET * w_stride;
     }
     add_few(&sum, octet, a + r, count, ahead, &s);
   }
@@ -119,19 +119,20 @@ static void kernel_coded_widen(float *out, const void *row, size_t first, size_t
 
 // The MLP block ----------------------------------------------------------------------------------
 
-/// Down rows on their way into the cache, oldest first; eight at a time are added. Where all are
+/// Down rows on their way into the cache, oldest first; four at a time are added:
+/// with eight, memory would rest while they are added and choke while activations are computed. Where all are
 /// read, `cursor` is the first entry whose down row has not been asked for; elsewhere the first
 /// `asked` of those that wait have been.
 typedef struct {
-  const uint8_t *rows[2 * CODED_OCTET];
-  float a[2 * CODED_OCTET];
+  const uint8_t *rows[3 * CODED_QUAD];
+  float a[3 * CODED_QUAD];
   size_t count, asked, cursor;
 } coded_pending;
 
-/// Adds the oldest rows, eight or as many as there are.
+/// Adds the oldest rows, four or as many as there are.
 static void add_pending(coded_pending *pending, coded_sum *sum,
-                        const uint8_t *const ahead[CODED_OCTET], const coded_shape *s) {
-  size_t count = pending->count < CODED_OCTET ? pending->count : CODED_OCTET;
+                        const uint8_t *const ahead[CODED_QUAD], const coded_shape *s) {
+  size_t count = pending->count < CODED_QUAD ? pending->count : CODED_QUAD;
   add_few(sum, pending->rows, pending->a, count, ahead, s);
   pending->count -= count;
   pending->asked -= pending->asked < count ? pending->asked : count;
@@ -195,7 +196,7 @@ static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
   }
 }
 
-/// Down rows whose activation is zero add nothing and take no place among eight, read or not: so
+/// Down rows whose activation is zero add nothing and take no place among four, read or not: so
 /// that leaving them out changes no bit. Where all are read they come with the prefetched lines.
 static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, const void *rounded,
                                     size_t first, size_t count, float *acc) {
@@ -216,10 +217,9 @@ static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, c
       pending.rows[pending.count] = coded_row(job, entry + i, down);
       pending.a[pending.count++] = a[i];
     }
-    if (waiting < CODED_OCTET) continue;
-    const uint8_t *ahead[CODED_OCTET];
-    for (size_t i = 0; i < CODED_OCTET; i += CODED_QUAD)
-      coded_downs(ahead + i, job, &pending, entry + CODED_LEAD + CODED_OCTET, end, pending.rows);
+    if (waiting < CODED_QUAD) continue;
+    const uint8_t *ahead[CODED_QUAD];
+    coded_downs(ahead, job, &pending, entry + CODED_LEAD + CODED_QUAD, end, pending.rows);
     add_pending(&pending, &sum, ahead, &s);
   }
   while (pending.count > 0) add_pending(&pending, &sum, pending.rows, &s);
