@@ -76,8 +76,8 @@ struct SparseSpeedTests {
     options.rule = .threshold
     let sparse = try #require(try figures(engine(Self.medium), options, tokens: 48).last)
     let (neurons, heads) = (
-      sparse.density(\.neuronRows, of: \.neuronRowsOfAll),
-      sparse.density(\.headRows, of: \.headRowsOfAll)
+      try #require(sparse.density(\.neuronRows, of: \.neuronRowsOfAll)),
+      try #require(sparse.density(\.headRows, of: \.headRowsOfAll))
     )
     #expect(abs(neurons - 0.1) < 0.02)
     #expect(abs(heads - 0.5) < 0.08)

@@ -47,13 +47,13 @@ CODED_INLINE void block_products(vf total[], const uint8_t *const rows[], size_t
 /// What a run of groups is multiplied by: high and low bytes of four rows' factors; their steps,
 /// and those for codes of an upper half that are multiplied where they lie.
 typedef struct {
-  int32_t high[CODED_RUN], low[CODED_RUN];
+  int32_t high[2][CODED_RUN], low[2][CODED_RUN];
   float steps[CODED_RUN], high_steps[CODED_RUN];
 } coded_factors;
 
 #define FACTOR_SHARE(bits) (1 / (float)(1 << (bits)))
 
-CODED_INLINE void store_factors(coded_factors *f, size_t i, const iv whole[4]) {
+CODED_INLINE void store_factors(coded_factors *f, size_t four, size_t i, const iv whole[4]) {
   iv high = iset(0), low = iset(0), byte = iset(0xFF);
   for (unsigned r = 4; r-- > 0;) {
     iv less = _mm512_srai_epi32(_mm512_slli_epi32(whole[r], 24), 24);
@@ -61,19 +61,28 @@ CODED_INLINE void store_factors(coded_factors *f, size_t i, const iv whole[4]) {
     low = ior(_mm512_slli_epi32(low, 8), iand(less, byte));
     high = ior(_mm512_slli_epi32(high, 8), iand(more, byte));
   }
-  istore(f->high + i, high);
-  istore(f->low + i, low);
+  istore(f->high[four] + i, high);
+  istore(f->low[four] + i, low);
 }
 
-CODED_INLINE void load_factors(iv *high, iv *low, const coded_factors *f, size_t g) {
-  *high = iset(f->high[g]), *low = iset(f->low[g]);
+CODED_INLINE void load_factors(iv high[2], iv low[2], const coded_factors *f, size_t g) {
+  for (size_t four = 0; four < 2; four++)
+    high[four] = iset(f->high[four][g]), low[four] = iset(f->low[four][g]);
 }
 
-/// Σ_r q_r · code_r, the codes being half h of each byte, `bits` wide; 2^bits times it for the
-/// upper half.
-CODED_INLINE iv factor_products(iv t, int32_t bits, size_t h, iv high, iv low) {
+/// Σ_r q_r · code_r over `fours` times four rows, the codes being half h of each byte, `bits` wide;
+/// 2^bits times it for the upper half.
+CODED_INLINE iv factor_products(const iv t[2], size_t fours, int32_t bits, size_t h,
+                                const iv high[2], const iv low[2]) {
   int32_t mask = ((1 << bits) - 1) << (bits * (int32_t)h);
-  iv codes = bits == 8 ? t : iand(t, iset(mask * 0x01010101));
-  iv upper = _mm512_slli_epi32(four_bytes(iset(0), codes, high), 8);
-  return four_bytes(upper, codes, low);
+  iv codes[2], sum = iset(0);
+#pragma clang loop unroll(full)
+  for (size_t four = 0; four < fours; four++) {
+    codes[four] = bits == 8 ? t[four] : iand(t[four], iset(mask * 0x01010101));
+    sum = four_bytes(sum, codes[four], high[four]);
+  }
+  sum = _mm512_slli_epi32(sum, 8);
+#pragma clang loop unroll(full)
+  for (size_t four = 0; four < fours; four++) sum = four_bytes(sum, codes[four], low[four]);
+  return sum;
 }

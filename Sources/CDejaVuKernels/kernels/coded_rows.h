@@ -32,28 +32,35 @@ static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const c
 #undef BODY
 }
 
-static void add_quad(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
-                     const float a[CODED_QUAD], const uint8_t *const ahead[CODED_QUAD],
-                     const coded_shape *s) {
-#define BODY(bits, group) add_four(sum, rows, a, ahead, s, bits, group)
+static void add_octet(coded_sum *sum, const uint8_t *const rows[CODED_OCTET],
+                      const float a[CODED_OCTET], const uint8_t *const ahead[CODED_OCTET],
+                      const coded_shape *s) {
+#define BODY(bits, group) add_some(sum, rows, a, ahead, 2, s, bits, group)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
 
-/// Adds up to four rows; those that are missing add nothing. What lies `stride` bytes behind is
-/// asked for.
+static void add_quad(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
+                     const float a[CODED_QUAD], const uint8_t *const ahead[CODED_QUAD],
+                     const coded_shape *s) {
+#define BODY(bits, group) add_some(sum, rows, a, ahead, 1, s, bits, group)
+  CODED_FORMATS(s, BODY);
+#undef BODY
+}
+
+/// Adds up to eight rows; those that are missing add nothing. Lines of `ahead` are asked for.
 static void add_few(coded_sum *sum, const uint8_t *const rows[], const float a[], size_t count,
-                    size_t stride, const coded_shape *s) {
-  const uint8_t *all[CODED_QUAD], *ahead[CODED_QUAD];
-  float factors[CODED_QUAD];
-  for (size_t r = 0; r < CODED_QUAD; r++) {
+                    const uint8_t *const ahead[], const coded_shape *s) {
+  const uint8_t *all[CODED_OCTET];
+  float factors[CODED_OCTET];
+  for (size_t r = 0; r < CODED_OCTET; r++) {
     all[r] = rows[r < count ? r : 0];
-    ahead[r] = all[r] + stride;
     factors[r] = r < count ? a[r] : 0;
   }
-  add_quad(sum, all, factors, ahead, s);
-  sum->rows += CODED_QUAD;
-  if (sum->rows == CODED_ROWS) finish_sum(sum, s);
+  if (count > CODED_QUAD) add_octet(sum, all, factors, ahead, s);
+  else add_quad(sum, all, factors, ahead, s);
+  sum->rows += count > CODED_QUAD ? CODED_OCTET : CODED_QUAD;
+  if (sum->rows >= CODED_ROWS) finish_sum(sum, s);
 }
 
 static void widen_row(float *out, const uint8_t *row, const coded_shape *s, size_t first,
@@ -74,7 +81,7 @@ static void kernel_coded_dot_rows(float *y, size_t y_stride, const void *w, size
     const uint8_t *quad[CODED_QUAD], *ahead[CODED_QUAD];
     for (size_t i = 0; i < CODED_QUAD; i++) {
       quad[i] = first + (r + i) * w_stride;
-      ahead[i] = quad[i] + CODED_QUAD * w_stride;
+      ahead[i] = quad[i] + CODED_LEAD * w_stride;
     }
     for (size_t t = 0; t < tokens; t++) {
       coded_vector v = coded_vector_at((const char *)x + t * x_stride, &s);
@@ -92,11 +99,14 @@ static void kernel_coded_axpy_rows(float *acc, const void *w, size_t w_stride, c
   coded_shape s = coded_shape_of(format, d);
   coded_sum sum;
   begin_sum(&sum, &s, acc, first, end);
-  for (size_t r = 0; r < rows; r += CODED_QUAD) {
-    const uint8_t *quad[CODED_QUAD];
-    size_t count = rows - r < CODED_QUAD ? rows - r : CODED_QUAD;
-    for (size_t i = 0; i < count; i++) quad[i] = (const uint8_t *)w + (r + i) * w_stride;
-    add_few(&sum, quad, a + r, count, CODED_QUAD * w_stride, &s);
+  for (size_t r = 0; r < rows; r += CODED_OCTET) {
+    const uint8_t *octet[CODED_OCTET], *ahead[CODED_OCTET];
+    size_t count = rows - r < CODED_OCTET ? rows - r : CODED_OCTET;
+    for (size_t i = 0; i < CODED_OCTET; i++) {
+      octet[i] = (const uint8_t *)w + (r + i) * w_stride;
+      ahead[i] = octet[i] + 2 * CODED_OCTET * w_stride;
+    }
+    add_few(&sum, octet, a + r, count, ahead, &s);
   }
   finish_sum(&sum, &s);
 }
@@ -109,18 +119,23 @@ static void kernel_coded_widen(float *out, const void *row, size_t first, size_t
 
 // The MLP block ----------------------------------------------------------------------------------
 
-/// Down rows on their way into the cache, oldest first; four at a time are added.
+/// Down rows on their way into the cache, oldest first; four at a time are added:
+/// with eight, memory would rest while they are added and choke while activations are computed. Where all are
+/// read, `cursor` is the first entry whose down row has not been asked for; elsewhere the first
+/// `asked` of those that wait have been.
 typedef struct {
-  const uint8_t *rows[2 * CODED_QUAD];
-  float a[2 * CODED_QUAD];
-  size_t count;
+  const uint8_t *rows[3 * CODED_QUAD];
+  float a[3 * CODED_QUAD];
+  size_t count, asked, cursor;
 } coded_pending;
 
 /// Adds the oldest rows, four or as many as there are.
-static void add_pending(coded_pending *pending, coded_sum *sum, const coded_shape *s) {
+static void add_pending(coded_pending *pending, coded_sum *sum,
+                        const uint8_t *const ahead[CODED_QUAD], const coded_shape *s) {
   size_t count = pending->count < CODED_QUAD ? pending->count : CODED_QUAD;
-  add_few(sum, pending->rows, pending->a, count, 0, s);
+  add_few(sum, pending->rows, pending->a, count, ahead, s);
   pending->count -= count;
+  pending->asked -= pending->asked < count ? pending->asked : count;
   for (size_t i = 0; i < pending->count; i++) {
     pending->rows[i] = pending->rows[i + count];
     pending->a[i] = pending->a[i + count];
@@ -140,26 +155,38 @@ static inline void coded_quad(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_
     rows[i] = coded_row(job, entry + i < end ? entry + i : end - 1, row);
 }
 
-/// What the neurons from `entry` up are multiplied by: their activations.
-///
-/// While their rows are multiplied, the next ones' are asked for, and down rows: of the next
-/// neurons where all are read, else those that wait.
+/// Down rows to ask for: those of the next neurons, up to entry `limit`, where all are read; else
+/// those that wait and have not been asked for. `idle` stands in for those that there are not.
+static void coded_downs(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_job *job,
+                        coded_pending *pending, size_t limit, size_t end,
+                        const uint8_t *const idle[CODED_QUAD]) {
+  if (!job->skips || job->prefetches_down) {
+    if (pending->cursor < limit && pending->cursor < end) {
+      coded_quad(rows, job, pending->cursor, end, job->gated ? 2 : 1);
+      pending->cursor += CODED_QUAD;
+      return;
+    }
+    for (size_t i = 0; i < CODED_QUAD; i++) rows[i] = idle[i];
+    return;
+  }
+  for (size_t i = 0; i < CODED_QUAD; i++)
+    rows[i] = pending->asked < pending->count ? pending->rows[pending->asked++] : idle[i];
+}
+
+/// What the down rows of the neurons from `entry` up are multiplied by. While their other rows are
+/// multiplied, those of later neurons are asked for.
 static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
                               const coded_vector *x, const coded_shape *s, size_t entry,
-                              size_t end, const coded_pending *pending) {
+                              size_t end, coded_pending *pending) {
   const uint8_t *rows[CODED_QUAD], *ahead[CODED_QUAD], *also[CODED_QUAD];
-  size_t down = job->gated ? 2 : 1, next = entry + CODED_QUAD;
   float gate[CODED_QUAD], up[CODED_QUAD];
   coded_quad(rows, job, entry, end, 0);
-  coded_quad(ahead, job, next, end, 0);
-  coded_quad(also, job, next, end, down);
-  if (job->skips && !job->prefetches_down)
-    for (size_t i = 0; i < CODED_QUAD; i++)
-      also[i] = i < pending->count ? pending->rows[i] : rows[i];
+  coded_quad(ahead, job, entry + CODED_LEAD, end, 0);
+  coded_downs(also, job, pending, entry + CODED_LEAD, end, rows);
   dot_quad(gate, rows, x, s, ahead, also);
   if (job->gated) {
     coded_quad(rows, job, entry, end, 1);
-    coded_quad(ahead, job, next, end, 1);
+    coded_quad(ahead, job, entry + CODED_LEAD, end, 1);
     dot_quad(up, rows, x, s, ahead, rows);
   }
   for (size_t i = 0; i < CODED_QUAD; i++) {
@@ -176,13 +203,13 @@ static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, c
   coded_shape s = coded_shape_of(format, job->d);
   coded_vector x = coded_vector_at(rounded, &s);
   size_t read = 0, end = first + count, down = job->gated ? 2 : 1;
-  coded_pending pending = {.count = 0};
+  coded_pending pending = {.count = 0, .cursor = first};
   coded_sum sum;
   begin_sum(&sum, &s, acc, 0, job->d);
   for (size_t entry = first; entry < end; entry += CODED_QUAD) {
     float a[CODED_QUAD];
     coded_activations(a, job, &x, &s, entry, end, &pending);
-    if (pending.count >= CODED_QUAD) add_pending(&pending, &sum, &s);
+    size_t waiting = pending.count;
     for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
       if (is_skipped_f32(job, entry + i, a[i])) continue;
       read++;
@@ -190,8 +217,12 @@ static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, c
       pending.rows[pending.count] = coded_row(job, entry + i, down);
       pending.a[pending.count++] = a[i];
     }
+    if (waiting < CODED_QUAD) continue;
+    const uint8_t *ahead[CODED_QUAD];
+    coded_downs(ahead, job, &pending, entry + CODED_LEAD + CODED_QUAD, end, pending.rows);
+    add_pending(&pending, &sum, ahead, &s);
   }
-  while (pending.count > 0) add_pending(&pending, &sum, &s);
+  while (pending.count > 0) add_pending(&pending, &sum, pending.rows, &s);
   finish_sum(&sum, &s);
   return read;
 }

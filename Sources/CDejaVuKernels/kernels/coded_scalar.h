@@ -49,20 +49,21 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
   }
 }
 
-CODED_INLINE void add_four(coded_sum *sum, const uint8_t *const rows[], const float a[],
-                           const uint8_t *const ahead[], const coded_shape *s, int32_t bits,
-                           int32_t group) {
+CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const float a[],
+                           const uint8_t *const ahead[], size_t fours, const coded_shape *s,
+                           int32_t bits, int32_t group) {
   (void)bits, (void)ahead;
+  size_t n = fours * CODED_QUAD;
   for (size_t g = sum->first / (size_t)group; g * (size_t)group < sum->end; g++) {
-    float factors[CODED_QUAD], offset = 0;
-    int16_t q[CODED_QUAD];
-    for (size_t r = 0; r < CODED_QUAD; r++) factors[r] = a[r] * coded_scale(rows[r], s, g);
-    float step = round_some(q, factors, CODED_QUAD);
-    for (size_t r = 0; r < CODED_QUAD; r++) offset += (float)q[r] * coded_zero(rows[r], s, g);
+    float factors[CODED_OCTET], offset = 0;
+    int16_t q[CODED_OCTET];
+    for (size_t r = 0; r < n; r++) factors[r] = a[r] * coded_scale(rows[r], s, g);
+    float step = round_some(q, factors, n);
+    for (size_t r = 0; r < n; r++) offset += (float)q[r] * coded_zero(rows[r], s, g);
     sum->offsets[g] -= step * offset;
     for (size_t c = g * (size_t)group; c < (g + 1) * (size_t)group && c < sum->end; c++) {
       int32_t whole = 0;
-      for (size_t r = 0; r < CODED_QUAD; r++) whole += q[r] * coded_code(rows[r], s, c);
+      for (size_t r = 0; r < n; r++) whole += q[r] * coded_code(rows[r], s, c);
       sum->acc[c] += step * (float)whole;
     }
   }

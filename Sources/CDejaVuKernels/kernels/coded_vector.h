@@ -151,6 +151,13 @@ CODED_INLINE vf scale_run(float scales[CODED_RUN], vf total, const uint8_t *row,
   return total;
 }
 
+/// Asks for what lies behind the codes of n rows.
+CODED_INLINE void ask_for_scales(const uint8_t *const rows[], const coded_shape *s, size_t n) {
+  for (size_t r = 0; r < n; r++)
+    for (size_t at = s->code_bytes; at < s->row_bytes + 63; at += 64)
+      __builtin_prefetch(rows[r] + at, 0, 2);
+}
+
 /// y[r] = rows[r] · x for n rows, while a line of each of `ahead` and `also` is asked for with each
 /// line taken. Every row's sum has an order of its own.
 CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_vector *x,
@@ -159,7 +166,7 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
   vf total[CODED_QUAD];
   float scales[CODED_QUAD][CODED_RUN];
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
-  size_t block_bytes = 16 * (size_t)bits, row_bytes = s->row_bytes;
+  size_t block_bytes = 16 * (size_t)bits;
   for (size_t r = 0; r < n; r++) total[r] = vzero();
   for (size_t b0 = 0; b0 < s->blocks; b0 += run) {
     size_t end = b0 + run < s->blocks ? b0 + run : s->blocks, g = b0 * per_block;
@@ -176,34 +183,31 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
                      (const float (*)[CODED_RUN])scales, (b - b0) * per_block, bits, group, n);
     }
   }
-  for (size_t r = 0; r < n; r++) {
-    for (size_t at = s->code_bytes; at < row_bytes + 63; at += 64) {
-      __builtin_prefetch(ahead[r] + at, 0, 2);
-      __builtin_prefetch(also[r] + at, 0, 2);
-    }
-    y[r] = vsum(total[r]);
-  }
+  ask_for_scales(ahead, s, n);
+  ask_for_scales(also, s, n);
+  for (size_t r = 0; r < n; r++) y[r] = vsum(total[r]);
 }
 
 // Sums of rows -----------------------------------------------------------------------------------
 
 /// Factors of a run of groups, and what the zeros subtract.
 CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *const rows[],
-                               const float a[], const coded_shape *s, size_t g, size_t count) {
-  float scales[CODED_QUAD][CODED_RUN], zeros[CODED_QUAD][CODED_RUN];
-  for (size_t r = 0; r < CODED_QUAD; r++)
-    load_groups(scales[r], zeros[r], rows[r], s, g, count);
+                               const float a[], size_t fours, const coded_shape *s, size_t g,
+                               size_t count) {
+  float scales[CODED_OCTET][CODED_RUN], zeros[CODED_OCTET][CODED_RUN];
+  size_t n = fours * CODED_QUAD;
+  for (size_t r = 0; r < n; r++) load_groups(scales[r], zeros[r], rows[r], s, g, count);
   vf middle = vset(coded_middle(s)), most = vset(CODED_MOST);
   for (size_t i = 0; i < CODED_RUN; i += VW) {
-    vf factor[CODED_QUAD], greatest = vset(1e-33f), spoilt = vzero(), offset = vzero();
-    for (size_t r = 0; r < CODED_QUAD; r++) {
+    vf factor[CODED_OCTET], greatest = vset(1e-33f), spoilt = vzero(), offset = vzero();
+    for (size_t r = 0; r < n; r++) {
       factor[r] = vmul(vload(scales[r] + i), vset(a[r]));
       greatest = vmax(vmax(factor[r], vsub(vzero(), factor[r])), greatest);
       spoilt = vfma(factor[r], vzero(), spoilt);
     }
     vf inverse = vdivide(most, greatest);
-    iv whole[CODED_QUAD];
-    for (size_t r = 0; r < CODED_QUAD; r++) {
+    iv whole[CODED_OCTET];
+    for (size_t r = 0; r < n; r++) {
       vf rounded = vround(vmul(factor[r], inverse));
       offset = vfma(rounded, s->has_zeros ? vload(zeros[r] + i) : middle, offset);
       whole[r] = iround(rounded);
@@ -212,7 +216,8 @@ CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *
     vstore(f->steps + i, step);
     vstore(f->high_steps + i, vmul(step, vset(FACTOR_SHARE(s->bits))));
     vstore(offsets + i, vsub(vload(offsets + i), vmul(step, offset)));
-    store_factors(f, i, whole);
+    for (size_t four = 0; four < fours; four++)
+      store_factors(f, four, i, whole + four * CODED_QUAD);
   }
 }
 
@@ -225,68 +230,80 @@ CODED_INLINE void transpose_codes(iv t[4], const iv v[4]) {
   t[2] = zip16_low(high, high2), t[3] = zip16_high(high, high2);
 }
 
-/// One block of four rows; `columns` of it exist.
+/// Codes of one part of a block, or of its half h, of `fours` times four rows, transposed: t[j] is
+/// of columns 16 · j ... of the part. Codes of up to 4 bits are not yet taken apart, which halves
+/// this work.
+CODED_INLINE void gather_codes(iv t[4][2], const uint8_t *const rows[], size_t at, size_t fours,
+                               int32_t bits, size_t h, size_t part) {
+#pragma clang loop unroll(full)
+  for (size_t four = 0; four < fours; four++) {
+    iv v[4], wide[4];
+#pragma clang loop unroll(full)
+    for (size_t r = 0; r < 4; r++) {
+      const uint8_t *block = rows[CODED_QUAD * four + r] + at;
+      v[r] = bits == 4   ? iload(block + part * CODE_BYTES)
+             : bits == 2 ? plane_of_two(block, part)
+                         : half_codes(block, bits, h, part);
+    }
+    transpose_codes(wide, v);
+#pragma clang loop unroll(full)
+    for (size_t j = 0; j < 4; j++) t[j][four] = wide[j];
+  }
+}
+
+/// One block of `fours` times four rows; `columns` of it exist.
 CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, size_t columns,
-                            const coded_factors *f, size_t g, int32_t bits, int32_t group) {
-  // Codes of up to 4 bits are taken apart once they are transposed, which halves that work.
+                            const coded_factors *f, size_t g, size_t fours, int32_t bits,
+                            int32_t group) {
   int together = bits == 4 || bits == 2;
 #pragma clang loop unroll(full)
   for (size_t part = 0; part < CODE_PARTS; part++) {
-    iv v[4], t[4];
+    iv t[4][2];
 #pragma clang loop unroll(full)
     for (size_t h = 0; h < 2; h++) {
-      if (!together || h == 0) {
-#pragma clang loop unroll(full)
-        for (size_t r = 0; r < 4; r++) {
-          const uint8_t *block = rows[r] + at;
-          v[r] = bits == 4   ? iload(block + part * CODE_BYTES)
-                 : bits == 2 ? plane_of_two(block, part)
-                             : half_codes(block, bits, h, part);
-        }
-        transpose_codes(t, v);
-      }
+      if (!together || h == 0) gather_codes(t, rows, at, fours, bits, h, part);
       // What a group shares is loaded once: the compiler cannot know that sums lie elsewhere.
-      iv first, second;
-      vf step;
+      iv first[2], second[2];
+      vf step = vzero();
 #pragma clang loop unroll(full)
       for (size_t j = 0; j < 4; j++) {
         size_t column = 64 * h + 16 * j + part * VW, of = g + (64 * h + 16 * j) / (size_t)group;
         if (j == 0 || (group == 32 && j == 2)) {
-          load_factors(&first, &second, f, of);
+          load_factors(first, second, f, of);
           step = vset(together && h == 1 ? f->high_steps[of] : f->steps[of]);
         }
         if (column >= columns) continue;
-        iv sum = factor_products(t[j], together ? bits : 8, together ? h : 0, first, second);
+        iv sum = factor_products(t[j], fours, together ? bits : 8, together ? h : 0, first, second);
         vstore(acc + column, vfma(ifloat(sum), step, vload(acc + column)));
       }
     }
   }
 }
 
-/// Adds a[r] · rows[r, c] of four rows, while a line of each of `ahead` is asked for with each line
-/// taken.
-CODED_INLINE void add_four(coded_sum *sum, const uint8_t *const rows[], const float a[],
-                           const uint8_t *const ahead[], const coded_shape *s, int32_t bits,
-                           int32_t group) {
+/// Adds a[r] · rows[r, c] of `fours` times four rows, while a line of each of `ahead` is asked for
+/// with each line taken.
+CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const float a[],
+                           const uint8_t *const ahead[], size_t fours, const coded_shape *s,
+                           int32_t bits, int32_t group) {
   coded_factors f;
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
   size_t end = sum->end, last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
-  size_t block_bytes = 16 * (size_t)bits;
+  size_t block_bytes = 16 * (size_t)bits, n = fours * CODED_QUAD;
+  ask_for_scales(ahead, s, n);
   for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
-    make_factors(&f, sum->offsets + g, rows, a, s, g, (stop - b0) * per_block);
+    make_factors(&f, sum->offsets + g, rows, a, fours, s, g, (stop - b0) * per_block);
     size_t whole = end / CODED_BLOCK < stop ? end / CODED_BLOCK : stop, b = b0;
 #pragma clang loop unroll(disable)
     for (; b < whole; b++) {
 #pragma clang loop unroll(full)
-      for (size_t r = 0; r < CODED_QUAD; r++)
-        prefetch_span(ahead[r] + b * block_bytes, block_bytes);
+      for (size_t r = 0; r < n; r++) prefetch_span(ahead[r] + b * block_bytes, block_bytes);
       add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, CODED_BLOCK, &f,
-                (b - b0) * per_block, bits, group);
+                (b - b0) * per_block, fours, bits, group);
     }
     for (; b < stop; b++)
       add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, end - b * CODED_BLOCK, &f,
-                (b - b0) * per_block, bits, group);
+                (b - b0) * per_block, fours, bits, group);
   }
 }
 

@@ -40,26 +40,33 @@ CODED_INLINE void block_products(vf total[], const uint8_t *const rows[], size_t
 /// What a run of groups is multiplied by: words of the first and third row's factors, and of the
 /// second's and fourth's; their steps, those for codes of an upper half too.
 typedef struct {
-  int32_t even[CODED_RUN], odd[CODED_RUN];
+  int32_t even[2][CODED_RUN], odd[2][CODED_RUN];
   float steps[CODED_RUN], high_steps[CODED_RUN];
 } coded_factors;
 
 #define FACTOR_SHARE(bits) 1
 
-CODED_INLINE void store_factors(coded_factors *f, size_t i, const iv whole[4]) {
-  istore(f->even + i, ijoin(whole[0], whole[2]));
-  istore(f->odd + i, ijoin(whole[1], whole[3]));
+CODED_INLINE void store_factors(coded_factors *f, size_t four, size_t i, const iv whole[4]) {
+  istore(f->even[four] + i, ijoin(whole[0], whole[2]));
+  istore(f->odd[four] + i, ijoin(whole[1], whole[3]));
 }
 
-CODED_INLINE void load_factors(iv *evens, iv *odds, const coded_factors *f, size_t g) {
-  *evens = iset(f->even[g]), *odds = iset(f->odd[g]);
+CODED_INLINE void load_factors(iv evens[2], iv odds[2], const coded_factors *f, size_t g) {
+  for (size_t four = 0; four < 2; four++)
+    evens[four] = iset(f->even[four][g]), odds[four] = iset(f->odd[four][g]);
 }
 
-/// Σ_r q_r · code_r: the codes are half h of each byte, `bits` wide.
-CODED_INLINE iv factor_products(iv t, int32_t bits, size_t h, iv evens, iv odds) {
-  iv mask = iset(((1 << bits) - 1) * 0x10001);
+/// Σ_r q_r · code_r over `fours` times four rows: the codes are half h of each byte, `bits` wide.
+CODED_INLINE iv factor_products(const iv t[2], size_t fours, int32_t bits, size_t h,
+                                const iv evens[2], const iv odds[2]) {
+  iv mask = iset(((1 << bits) - 1) * 0x10001), sum = iset(0);
   int32_t shift = bits * (int32_t)h;
-  iv even = iand(iright(t, (unsigned)shift), mask), odd = iright(t, (unsigned)(8 + shift));
-  if (8 + shift + bits < 16) odd = iand(odd, mask);
-  return ipairs(ipairs(iset(0), even, evens), odd, odds);
+#pragma clang loop unroll(full)
+  for (size_t four = 0; four < fours; four++) {
+    iv even = iand(iright(t[four], (unsigned)shift), mask);
+    iv odd = iright(t[four], (unsigned)(8 + shift));
+    if (8 + shift + bits < 16) odd = iand(odd, mask);
+    sum = ipairs(ipairs(sum, even, evens[four]), odd, odds[four]);
+  }
+  return sum;
 }
