@@ -26,7 +26,12 @@ struct Report: ParsableCommand {
   var models: [String] = []
 
   @Option(help: ArgumentHelp("Text to measure on; - reads a pipe.", valueName: "file"))
-  var text: String
+  var text: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Draw what an earlier --json holds and measure nothing.", valueName: "file"))
+  var from: String?
 
   @Option(
     help: ArgumentHelp(
@@ -96,6 +101,17 @@ struct Report: ParsableCommand {
   var quiet = false
 
   func validate() throws {
+    guard (text == nil) != (from == nil) else {
+      throw ValidationError(
+        "name either a text with --text FILE or an earlier --json with --from FILE")
+    }
+    let measured: [(String, Bool)] = [
+      ("model", !models.isEmpty), ("calibration", calibration != nil), ("plan", plan != nil),
+      ("windows", windows != nil), ("length", length != nil), ("task-data", taskData != nil),
+    ]
+    if from != nil, let (name, _) = measured.first(where: { $0.1 }) {
+      throw ValidationError("--from measures nothing; leave out --\(name)")
+    }
     if taskData == nil && limit != nil {
       throw ValidationError("--limit is for tasks; add --task-data FOLDER")
     }
@@ -115,19 +131,31 @@ struct Report: ParsableCommand {
       try NearestRows(json: Data(try InputFile.read($0)))
     }
     let sweeps = try sweep.map { try SweepReport(json: try InputFile.read($0)) }
+    var report: SparsityReport
+    if let from {
+      report = try SparsityReport(earlier: try InputFile.read(from))
+    } else {
+      report = SparsityReport(
+        version: DejaVuCommand.configuration.version, commit: Checkout.commit,
+        models: try measuredModels(), nearestRows: [])
+    }
+    report.nearestRows += nearest
+    report.sweeps += sweeps
+    if let figures { try write(report.json() + "\n", to: figures) }
+    try write(report.html, to: page)
+  }
+
+  private func measuredModels() throws -> [SparsityReport.Model] {
     let tasks = try taskData.map { try TaskArguments.files(["all"], in: $0) }
     let folders =
       models.isEmpty
       ? [try ModelOptions.folder(nil)] : try models.map { try ModelOptions.folder($0) }
     let run = ReportRun(
       existence: ExistenceRun(
-        text: text, calibration: calibration, plan: plan, threads: threads.count, isQuiet: quiet),
+        text: text ?? "-", calibration: calibration, plan: plan, threads: threads.count,
+        isQuiet: quiet),
       windows: windows ?? 16, length: length, tasks: tasks ?? [], limit: limit ?? 200)
-    let report = SparsityReport(
-      version: DejaVuCommand.configuration.version, models: try run.models(folders: folders),
-      nearestRows: nearest, sweeps: sweeps)
-    if let figures { try write(report.json() + "\n", to: figures) }
-    try write(report.html, to: page)
+    return try run.models(folders: folders)
   }
 
   private func write(_ text: String, to file: AtomicFile) throws {

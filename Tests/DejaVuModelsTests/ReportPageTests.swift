@@ -42,6 +42,8 @@ struct ReportPageTests {
     let style = page.all("style").map(\.text).joined()
     #expect(!style.contains("url(") && !style.contains("@import"))
     #expect(style.contains("prefers-color-scheme: dark"))
+    // HTML takes a style as it stands: what XML has to escape would spoil a rule.
+    #expect(!style.contains { "&<\"'".contains($0) })
   }
 
   @Test func `every drawing is named, described and followed by its figures`() throws {
@@ -87,7 +89,7 @@ struct ReportPageTests {
   }
 
   @Test func `titles state the figures that are in the JSON, which reads back`() throws {
-    #expect(try SparsityReport(json: report.json()) == report)
+    #expect(try SparsityReport(earlier: Array(report.json().utf8)) == report)
     let headline = try #require(report.models[0].headline)
     let speed = try #require(headline.rows.last?.speedupOverDense.value)
     let titles = page.all("h4").map(\.text)
@@ -116,5 +118,7 @@ struct ReportPageTests {
   func `another file than the script's is refused in words`(text: String) {
     let error = #expect(throws: ReportError.self) { try NearestRows(json: Data(text.utf8)) }
     #expect(error.map { "\($0)".contains("Scripts/nearest_rows.py") } == true)
+    let other = #expect(throws: ReportError.self) { try SparsityReport(earlier: Array(text.utf8)) }
+    #expect(other.map { "\($0)".contains("--from") } == true)
   }
 }

@@ -65,6 +65,8 @@ package struct NearestRows: Codable, Hashable, Sendable {
 package enum ReportError: Error, Hashable, Sendable {
   /// The file is not what the script writes.
   case notNearestRows(String)
+  /// The file is not what a report writes.
+  case notReport(String)
   /// The file is not what a sweep writes.
   case notSweep(String)
 }
@@ -75,6 +77,8 @@ extension ReportError: CustomStringConvertible {
     case .notNearestRows(let reason):
       "the file of --nearest-rows is not what 'Scripts/nearest_rows.py --json FILE' writes "
         + "(\(reason)); make it anew"
+    case .notReport(let reason):
+      "the file of --from is not what 'dejavu report --json' wrote (\(reason)); measure anew with --text"
     case .notSweep(let reason):
       "the file of --sweep is not what 'dejavu eval --sweep --json' prints (\(reason)); make it anew"
     }

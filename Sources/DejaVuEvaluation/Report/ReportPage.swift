@@ -18,7 +18,13 @@ extension SparsityReport {
           .tag("p", "note", text: introduction))
       ] + models.enumerated().map(section) + sweeps.enumerated().map(sweepSection)
       + [nearestSection].compactMap { $0 }
-      + [.tag("footer", nil, .tag("p", "note", text: "dejavu report \(version)"))]
+      + [
+        .tag(
+          "footer", nil,
+          .tag(
+            "p", "note", text: "dejavu report \(version)" + (commit.map { ", commit \($0)" } ?? ""))
+        )
+      ]
     let page = Markup.element(
       "html", [("lang", "en"), ("xmlns", "http://www.w3.org/1999/xhtml")],
       [.element("head", [], head), .element("body", [], [.element("main", [], body)])])

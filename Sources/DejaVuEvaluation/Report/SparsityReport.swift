@@ -6,6 +6,8 @@ package struct SparsityReport: Codable, Hashable, Sendable {
 
   package var schema = Self.schema
   package var version: String
+  /// Of the checkout that the program lies in; nil for one that was installed elsewhere.
+  package var commit: String?
   package var models: [Model]
   package var nearestRows: [NearestRows]
   /// Sweeps that were made before.
@@ -26,9 +28,10 @@ package struct SparsityReport: Codable, Hashable, Sendable {
   }
 
   package init(
-    version: String, models: [Model], nearestRows: [NearestRows], sweeps: [SweepReport] = []
+    version: String, commit: String? = nil, models: [Model], nearestRows: [NearestRows],
+    sweeps: [SweepReport] = []
   ) {
-    (self.version, self.models) = (version, models)
+    (self.version, self.commit, self.models) = (version, commit, models)
     (self.nearestRows, self.sweeps) = (nearestRows, sweeps)
   }
 
@@ -38,6 +41,18 @@ package struct SparsityReport: Codable, Hashable, Sendable {
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     encoder.keyEncodingStrategy = .convertToSnakeCase
     return String(decoding: try encoder.encode(self), as: UTF8.self)
+  }
+
+  /// What ``json()`` wrote, from a file that may be anything.
+  ///
+  /// - Throws: ``ReportError/notReport(_:)``.
+  package init(earlier json: [UInt8]) throws(ReportError) {
+    do { self = try Self(json: String(decoding: json, as: UTF8.self)) } catch {
+      throw .notReport("\(error)")
+    }
+    guard schema == Self.schema else {
+      throw .notReport("its schema is '\(schema)', not '\(Self.schema)'")
+    }
   }
 
   /// What ``json()`` wrote.

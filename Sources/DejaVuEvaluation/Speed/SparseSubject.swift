@@ -63,7 +63,8 @@ package struct SparseSubject {
       points.contains { $0[keyPath: axis] > 0 && $0[keyPath: axis] < 1 }
     }
     description = SpeedReport.SparsityRow(
-      plan: "synthetic", window: options.window, rule: options.rule.rawValue, rank: options.rank, bits: options.bits,
+      plan: "synthetic", window: options.window, rule: options.rule.rawValue, rank: options.rank,
+      bits: options.bits,
       mlpOverlap: Figure(chooses(\.mlpDensity) ? options.mlpOverlap : nil),
       headOverlap: Figure(chooses(\.headDensity) ? options.headOverlap : nil))
     runs = points.map { point in

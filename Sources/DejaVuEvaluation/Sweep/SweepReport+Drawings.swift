@@ -169,7 +169,7 @@ extension SweepReport {
       title: "Through every task",
       note: "Prompts and scores of \(prompts), rows chosen at every position; "
         + (limit.map { "up to \($0) seeded items" } ?? "all items")
-        + " of each task. Chance within two standard errors is no evidence, and marked by *.",
+        + " of each task. What is within two standard errors of chance is no evidence, and marked by *.",
       figures: figures)
   }
 
@@ -180,7 +180,7 @@ extension SweepReport {
       Chart.Bar(
         name: row.task, value: 100 * (row.accuracy.value ?? 0),
         label: "\(row.accuracy.percent)\(row.informative ? "" : "*"), dense "
-          + "\(dense.accuracy.percent)\(dense.informative ? "" : "*"), \(row.flips.percent) changed"
+          + "\(dense.accuracy.percent)\(dense.informative ? "" : "*")"
       )
     }
     let told = zip(dense, found).filter { $0.0.informative }
