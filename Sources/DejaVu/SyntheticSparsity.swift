@@ -104,7 +104,7 @@ package struct SyntheticSparsity {
     let tokens = { (stream: Int, count: Int) -> [TokenID] in
       (0..<count).map {
         let draw = Sampler.uniform(
-          seed: options.seed &+ UInt64(stream) &* 104_729, counter: UInt64($0))
+          seed: options.seed &+ UInt64(bitPattern: Int64(stream)) &* 104_729, counter: UInt64($0))
         return TokenID(draw * Double(architecture.vocabulary))
       }
     }
