@@ -62,11 +62,12 @@ class Layer:
             width=self.width, padded_width=self.width, row_stride=self.width, head=self.head,
             padded_head=self.padded_head, heads_per_group=self.per_group, group_count=self.groups,
             capacity=self.capacity, window=self.window, kept_stride=256, rotary_half=self.half,
-            settles_only=int(only_settles)), 2 * 256 + 8 * self.groups)
+            settles_only=int(only_settles)), 2 * 256 + 8 * self.groups * (self.window // 4 + 2))
         return counters
 
     def attend(self, position, splits, slopes=None, sliding=0):
         c, heads = self.c, self.groups * self.per_group
+        self.position, self.sliding = position, sliding
         self.parts = c.blank(heads, splits, self.padded_head + 2)
         c.card.launch("attend_cache", (self.groups, splits, self.per_group), 128, make(
             "attend_arguments", groups=self.choice, positions=c.integers([position]),
@@ -81,8 +82,9 @@ class Layer:
         c, heads = self.c, self.groups * self.per_group
         context = c.blank(heads * self.head)
         c.card.launch("merge_context", (-(-heads * self.head // 256),), 256, make(
-            "context_arguments", parts=self.parts, context=context, heads=heads, head=self.head,
-            padded_head=self.padded_head, splits=splits))
+            "context_arguments", positions=c.integers([self.position]), parts=self.parts,
+            context=context, heads=heads, head=self.head, padded_head=self.padded_head,
+            splits=splits, sliding_window=self.sliding))
         return context.view(heads, self.head)
 
     def product(self, weight, bias, positions):
@@ -174,10 +176,9 @@ def check_reading(c, length, head, groups, per_group, half, splits, alibi, slidi
         tiles = -(-width // (2 * 32 * 16 // torch.finfo(dtype).bits * 8))
         sums = c.blank(slices, width)
         c.card.launch(f"sum_heads_{suffix}", (tiles, slices), 256, make(
-            "output_arguments", groups=choice, positions=c.integers([length - 1]), parts=layer.parts,
-            output=output, out=sums, row_stride=width, padded_width=width, out_stride=width,
-            head=head, padded_head=layer.padded_head, heads_per_group=per_group, splits=splits,
-            sliding_window=sliding), 4 * (heads * head // slices + 1))
+            "output_arguments", groups=choice, context=merged, output=output, out=sums,
+            row_stride=width, padded_width=width, out_stride=width, head=head,
+            heads_per_group=per_group), 4 * (groups + 1))
         index = chosen.long()
         weights = output.double().view(groups, per_group * head, width)[index]
         values = merged.double().view(groups, per_group * head)[index]

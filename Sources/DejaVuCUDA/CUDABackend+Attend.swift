@@ -34,15 +34,15 @@ extension CUDABackend {
     prepare(x, matrix: model.layers[layer].query, floats: false)
     projectHeads(layer: layer, groups: choice(heads), slice: slice, settlesOnly: false)
     attendCache(layer: layer, groups: choice(heads), slice: slice)
+    mergeContext(slice)
     if case .ranked(let measure, let rule, let chosen) = heads {
       precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
-      mergeContext()
       rankGroups(layer: layer, by: rule, into: chosen)
     }
     if case .ranked(_, _, let chosen) = heads {
-      sumHeads(layer: layer, groups: chosen.choice(for: launchNumber), slice: slice)
+      sumHeads(layer: layer, groups: chosen.choice(for: launchNumber))
     } else {
-      sumHeads(layer: layer, groups: choice(heads), slice: slice)
+      sumHeads(layer: layer, groups: choice(heads))
     }
     out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
     let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
@@ -82,7 +82,7 @@ extension CUDABackend {
     let pairs = (a.heads + 2 * a.kvHeads) * ((a.headWidth + 1) / 2)
     launch(
       .projectHeads, weights.query.dtype, Grid(geometry.blocks(rows: pairs, warps: 10)),
-      sharedBytes: cacheLayout.keptBytes + 8 * a.kvHeads, job)
+      sharedBytes: cacheLayout.keptBytes + 8 * a.kvHeads * (cache.window / 4 + 2), job)
   }
 
   /// Layers take turns in paying their debts, so that no single token pays for all.
@@ -118,29 +118,27 @@ extension CUDABackend {
   /// 1 / √h.
   private var scoreScale: Float { 1 / Float(architecture.headWidth).squareRoot() }
 
-  private func sumHeads(layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>) {
+  private func sumHeads(layer: Int, groups: dv_choice) {
     let (output, a) = (model.layers[layer].output, architecture)
-    let lanes = a.heads * a.headWidth
     launch(
       .sumHeads, output.dtype, Grid(geometry.tiles, geometry.slices),
-      sharedBytes: 4 * (lanes / geometry.slices + 1),
+      sharedBytes: 4 * (a.kvHeads + 1),
       dv_output_arguments(
-        groups: groups, positions: scratch.positions(token: slice.start),
-        parts: scratch.attentionParts.address, output: output.address, out: scratch.sums.row(0),
-        row_stride: output.elementStride, padded_width: Int32(output.paddedColumns),
-        out_stride: Int32(scratch.sums.stride), head: Int32(a.headWidth),
-        padded_head: Int32(cacheLayout.paddedHead), heads_per_group: Int32(a.headsPerGroup),
-        splits: Int32(geometry.splits), sliding_window: Int32(a.slidingWindow ?? 0)))
+        groups: groups, context: scratch.context.row(0), output: output.address,
+        out: scratch.sums.row(0), row_stride: output.elementStride,
+        padded_width: Int32(output.paddedColumns), out_stride: Int32(scratch.sums.stride),
+        head: Int32(a.headWidth), heads_per_group: Int32(a.headsPerGroup)))
   }
 
-  private func mergeContext() {
+  private func mergeContext(_ slice: SequenceSlice<CUDACache>) {
     let a = architecture
     launch(
       .mergeContext, Grid((a.heads * a.headWidth + 255) / 256),
       dv_context_arguments(
-        parts: scratch.attentionParts.address, context: scratch.context.row(0),
-        heads: Int32(a.heads), head: Int32(a.headWidth),
-        padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits)))
+        positions: scratch.positions(token: slice.start), parts: scratch.attentionParts.address,
+        context: scratch.context.row(0), heads: Int32(a.heads), head: Int32(a.headWidth),
+        padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits),
+        sliding_window: Int32(a.slidingWindow ?? 0)))
   }
 
   /// Lists the groups whose contributions meet the rule, for every token.

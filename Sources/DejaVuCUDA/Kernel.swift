@@ -104,7 +104,8 @@ package final class KernelModule {
     self.device = device
     self.module = module
     self.functions = functions
-    allowed = [Int](repeating: 48 << 10, count: functions.count)
+    // Less than every card grants, since kernels have some of their own.
+    allowed = [Int](repeating: 40 << 10, count: functions.count)
   }
 
   deinit { _ = device.driver.unload_module?(module) }

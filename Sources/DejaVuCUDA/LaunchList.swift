@@ -72,15 +72,16 @@ final class LaunchList {
 
   func isEqual(to other: LaunchList) -> Bool {
     guard byteCount == other.byteCount, count == other.count else { return false }
-    var (difference, at) = (UInt64(0), 0)
+    var at = 0
     // Headers and arguments are whole words.
     while at < byteCount {
-      difference |=
+      guard
         base.load(fromByteOffset: at, as: UInt64.self)
-        ^ other.base.load(fromByteOffset: at, as: UInt64.self)
+          == other.base.load(fromByteOffset: at, as: UInt64.self)
+      else { return false }
       at += 8
     }
-    return difference == 0
+    return true
   }
 
   func copy() -> LaunchList {

@@ -112,15 +112,14 @@ typedef struct {
 /// parts[s] = Σ over a slice of the chosen groups' lanes of context[lane] · output[lane].
 typedef struct {
   dv_choice groups;
-  dv_address positions, parts, output, out;
-  int row_stride, padded_width, out_stride, head, padded_head, heads_per_group, splits;
-  int sliding_window;
+  dv_address context, output, out;
+  int row_stride, padded_width, out_stride, head, heads_per_group;
 } dv_output_arguments;
 
 /// context[i · h + lane] from the parts of attention.
 typedef struct {
-  dv_address parts, context;
-  int heads, head, padded_head, splits;
+  dv_address positions, parts, context;
+  int heads, head, padded_head, splits, sliding_window;
 } dv_context_arguments;
 
 /// values[entry] = σ(x · up[n] + b), or σ(x · gate[n] + b) · (x · up[n] + b); x is prepared.

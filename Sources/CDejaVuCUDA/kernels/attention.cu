@@ -12,7 +12,7 @@ DEVICE bool settles_all(int window, int position, int turn) {
 
 /// Two rows of a group's queries, keys or values that one warp computes together; two lanes that a
 /// rotation turns are always a pair.
-struct RowPair { int group, row, kind, lane, apart; };
+struct RowPair { int group, row, kind, lane, apart, from; };
 enum { pair_query = 0, pair_key = 1, pair_value = 2 };
 
 /// Where the first row of a pair begins.
@@ -41,7 +41,7 @@ DEVICE RowPair pair_rows(const dv_project_arguments &a, int group, int kind, int
   }
   if (lane + apart >= a.head) apart = 0;
   int row = (kind == pair_query ? group * a.heads_per_group + head : group) * a.head + lane;
-  return {group, row, kind, lane, apart};
+  return {group, row, kind, lane, apart, 0};
 }
 
 /// `count` neighbouring lanes of a vector in the cache's type.
@@ -138,47 +138,72 @@ DEVICE void store_pair(const dv_project_arguments &a, const RowPair &pair, int p
   }
 }
 
-/// One pair at all positions that its group owes; queries owe the last one only.
+/// One pair at up to four positions that its group owes; queries owe the last one only.
 template <class T>
 DEVICE void project_pair(const dv_project_arguments &a, Pieces &pieces, const RowPair &pair,
-                         const CACHE *x, int position, int first, int lane) {
+                         const CACHE *x, int position, int lane) {
   const T *row = row_of<T>(a, pair);
-  int apart = pair.apart * a.row_stride;
-  int end = a.settles_only ? position : position + 1;
-  for (int from = first; from < end; from += 4) {
-    if (from > first) ask_pair<T>(pieces, row, apart, 0, a.padded_width, lane);
-    const CACHE *inputs[4];
+  int apart = pair.apart * a.row_stride, end = a.settles_only ? position : position + 1;
+  int count = least(4, end - pair.from);
+  const CACHE *inputs[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      int p = least(from + i, end - 1);
-      inputs[i] = p == position || a.window == 0
-                      ? x : at<CACHE>(a.kept) + (i64)(p % a.window) * a.kept_stride;
-    }
-    float sums[2][4];
-    int count = least(4, end - from);
-    if (count == 1) pair_dots<T, 1>(pieces, row, apart, inputs, a.padded_width, lane, sums);
-    else if (count == 2) pair_dots<T, 2>(pieces, row, apart, inputs, a.padded_width, lane, sums);
-    else pair_dots<T, 4>(pieces, row, apart, inputs, a.padded_width, lane, sums);
-    store_pair(a, pair, from, count, sums, lane);
+  for (int i = 0; i < 4; i++) {
+    int p = least(pair.from + i, end - 1);
+    inputs[i] = p == position || a.window == 0
+                    ? x : at<CACHE>(a.kept) + (i64)(p % a.window) * a.kept_stride;
   }
+  float sums[2][4];
+  if (count == 1) pair_dots<T, 1>(pieces, row, apart, inputs, a.padded_width, lane, sums);
+  else if (count == 2) pair_dots<T, 2>(pieces, row, apart, inputs, a.padded_width, lane, sums);
+  else pair_dots<T, 4>(pieces, row, apart, inputs, a.padded_width, lane, sums);
+  store_pair(a, pair, pair.from, count, sums, lane);
 }
 
 /// What a step reads of its lists, in shared memory.
 struct Debts {
-  int *groups, *settled;
-  int chosen, touched;
+  /// Groups of the list, first positions that are owed, and of every share of the work, four positions
+  /// at most, its entry of the list and which of the entry's shares it is.
+  int *groups, *settled, *entries, *passes;
+  int chosen, touched, shares;
   bool all;
 };
 
 DEVICE RowPair decode_pair(const dv_project_arguments &a, const PairCounts &pairs,
-                           const Debts &debts, int item) {
+                           const Debts &debts, int position, int item) {
   int queries = a.settles_only ? 0 : debts.chosen * pairs.queries;
-  if (item < queries)
-    return pair_rows(a, debts.groups[item / pairs.queries], pair_query, item % pairs.queries);
-  int both = pairs.keys + pairs.values, entry = (item - queries) / both;
-  int rest = (item - queries) % both, group = debts.all ? entry : debts.groups[entry];
+  if (item < queries) {
+    int group = debts.groups[item / pairs.queries];
+    RowPair pair = pair_rows(a, group, pair_query, item % pairs.queries);
+    pair.from = position;
+    return pair;
+  }
+  int both = pairs.keys + pairs.values, share = (item - queries) / both;
+  int rest = (item - queries) % both, entry = debts.entries[share];
+  int group = debts.all ? entry : debts.groups[entry];
   bool is_key = rest < pairs.keys;
-  return pair_rows(a, group, is_key ? pair_key : pair_value, is_key ? rest : rest - pairs.keys);
+  RowPair pair =
+      pair_rows(a, group, is_key ? pair_key : pair_value, is_key ? rest : rest - pairs.keys);
+  pair.from = debts.settled[group] + 4 * debts.passes[share];
+  return pair;
+}
+
+/// Cuts what is owed into shares that warps take side by side; the block waits.
+DEVICE void share_debts(const dv_project_arguments &a, Debts &debts, int position) {
+  SHARED int scratch[32];
+  int end = a.settles_only ? position : position + 1;
+  debts.shares = 0;
+  for (int begin = 0; begin < debts.touched; begin += blockDim.x) {
+    int entry = begin + threadIdx.x, count = 0, total;
+    if (entry < debts.touched)
+      count = most(end - debts.settled[debts.all ? entry : debts.groups[entry]] + 3, 0) / 4;
+    int at = debts.shares + sum_before(count, scratch, &total);
+    for (int pass = 0; pass < count; pass++) {
+      debts.entries[at + pass] = entry;
+      debts.passes[at + pass] = pass;
+    }
+    debts.shares += total;
+    __syncthreads();
+  }
 }
 
 /// Reads the list and what every group has settled; the block has to wait for it.
@@ -218,6 +243,10 @@ DEVICE void ask_item(const dv_project_arguments &a, Pieces &pieces, RowPair &pai
   ask_pair<T>(pieces, row_of<T>(a, pair), pair.apart * a.row_stride, 0, a.padded_width, lane);
 }
 
+/// Blocks that a multiprocessor holds without keeping numbers in memory.
+template <class T> struct ProjectBlocks { enum { count = 1 }; };
+template <> struct ProjectBlocks<f16> { enum { count = 2 }; };
+
 /// Shared: the vector in the cache's type, groups and what they settled.
 template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   DYNAMIC(CACHE, x);
@@ -225,6 +254,8 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   Debts debts;
   debts.groups = (int *)(x + wide);
   debts.settled = debts.groups + a.group_count;
+  debts.entries = debts.settled + a.group_count;
+  debts.passes = debts.entries + a.group_count * (a.window / 4 + 1);
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
   // Neighbouring pairs go to different blocks, so that few of them still use the whole card.
   int item = threadIdx.x / 32 * gridDim.x + blockIdx.x;
@@ -240,9 +271,10 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   debts.chosen = known.count;
   read_debts(a, debts, position);
   __syncthreads();
+  share_debts(a, debts, position);
   items = (a.settles_only ? 0 : debts.chosen * pairs.queries) +
-          debts.touched * (pairs.keys + pairs.values);
-  if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, item), lane);
+          debts.shares * (pairs.keys + pairs.values);
+  if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, position, item), lane);
   if (early) {
     await_inputs();
     copy_pieces(x, a.x, quads);
@@ -256,13 +288,12 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
     if (threadIdx.x / 32 == blockDim.x / 32 - 1) count_debts(a, debts, position, lane);
   }
   while (item < items) {
-    int first = pair.kind == pair_query ? position : debts.settled[pair.group];
-    project_pair<T>(a, pieces, pair, x, position, first, lane);
+    project_pair<T>(a, pieces, pair, x, position, lane);
     item += warps;
-    if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, item), lane);
+    if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, position, item), lane);
   }
 }
-FOR_WEIGHTS(320, sizeof(CACHE) == 4 ? 1 : 2, project_heads, dv_project_arguments)
+FOR_WEIGHTS(320, ProjectBlocks<CACHE>::count, project_heads, dv_project_arguments)
 
 // Scores and values --------------------------------------------------------------------------------
 
@@ -425,7 +456,7 @@ DEVICE float merged(const float *parts, int splits, int padded_head, int lane) {
   float greatest = -INFINITY, total = 0, sum = 0;
 #pragma unroll 4
   for (int s = 0; s < splits; s++) greatest = fmaxf(greatest, parts[s * (padded_head + 2)]);
-#pragma unroll 2
+#pragma unroll 4
   for (int s = 0; s < splits; s++) {
     const float *part = parts + s * (padded_head + 2);
     if (part[1] == 0) continue;
@@ -440,9 +471,10 @@ KERNEL(256, 1) merge_context(dv_context_arguments a) {
   await_inputs();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= a.heads * a.head) return;
+  Share share = share_cache(at<int>(a.positions)[0], a.sliding_window, a.splits);
   const float *parts =
       at<float>(a.parts) + (i64)(i / a.head) * a.splits * (a.padded_head + 2);
-  at<float>(a.context)[i] = merged(parts, a.splits, a.padded_head, i % a.head);
+  at<float>(a.context)[i] = merged(parts, share.used, a.padded_head, i % a.head);
 }
 
 KERNEL(256, 1) clip_settled(dv_clip_arguments a) {

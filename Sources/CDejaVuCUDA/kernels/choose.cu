@@ -9,9 +9,11 @@ DEVICE float round_vector(const float *values, int width, int columns, float gre
   float scale = vanishes ? 0.0f : 127.0f / greatest;
   for (int i = 4 * threadIdx.x; i < columns; i += 4 * blockDim.x) {
     u32 four = 0;
+    Quad own = *(const Quad *)(values + i);
 #pragma unroll
     for (int k = 0; k < 4; k++)
-      if (i + k < width) four |= ((u32)(int)rintf(values[i + k] * scale) & 255) << (8 * k);
+      if (i + k < width)
+        four |= ((u32)(int)rintf(__uint_as_float(own.w[k]) * scale) & 255) << (8 * k);
     *(u32 *)(rounded + i) = four;
   }
   return vanishes ? 0.0f : greatest / 127.0f;
@@ -44,6 +46,18 @@ DEVICE void moments_of(const dv_prepare_job &job, const float *values, float sum
     squares = block_sum(squares, scratch);
   }
   *scale = 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
+}
+
+/// Stores four neighbours at once.
+DEVICE void store_four(float *to, const float (&values)[4]) {
+  Quad quad;
+#pragma unroll
+  for (int k = 0; k < 4; k++) quad.w[k] = __float_as_uint(values[k]);
+  *(Quad *)to = quad;
+}
+template <class T> DEVICE void store_four(T *to, const T (&values)[4]) {
+  *(u64 *)to = (u64)values[0].bits | (u64)values[1].bits << 16 | (u64)values[2].bits << 32 |
+               (u64)values[3].bits << 48;
 }
 
 /// Asks for a thread's pieces of what a norm multiplies or adds, beside what it does.
@@ -79,19 +93,23 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   if (kind) moments_of(job, values, sum, scratch, &mean, &scale);
   await_copies();
   for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
-    Quad made;
+    Quad made = *(const Quad *)(values + i), gain_quad, offset_quad;
+    if (gain) gain_quad = *(const Quad *)(gains + i);
+    if (offset) offset_quad = *(const Quad *)(offsets + i);
+    CACHE halves[4];
 #pragma unroll
     for (int k = 0; k < 4; k++) {
-      float value = values[i + k];
+      float value = __uint_as_float(made.w[k]);
       if (kind) value = (value - mean) * scale;
-      if (gain) value *= gains[i + k];
-      if (offset) value += offsets[i + k];
+      if (gain) value *= __uint_as_float(gain_quad.w[k]);
+      if (offset) value += __uint_as_float(offset_quad.w[k]);
       if (i + k >= job.width) value = 0;
-      values[i + k] = value;
       greatest = fmaxf(greatest, fabsf(value));
       made.w[k] = __float_as_uint(value);
-      if (job.kept) narrow(value, at<CACHE>(job.kept) + i + k);
+      narrow(value, halves + k);
     }
+    *(Quad *)(values + i) = made;
+    if (job.kept) store_four(at<CACHE>(job.kept) + i, halves);
     if (job.floats)
       *(Quad *)(at<float>(job.floats) + (job.by_eight ? arranged<8>(i) : i)) = made;
   }
@@ -237,25 +255,6 @@ DEVICE void score_rows_of(const dv_score_job &job, float *values, u32 *above) {
     int place = row - share.begin;
     if (lane == 0 && chosen && job.list) atomicOr(above + place / 32, chosen << place % 32);
   }
-}
-
-/// Sum of what the threads before this one bring.
-DEVICE int sum_before(int value, int *scratch, int *total) {
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = value;
-#pragma unroll
-  for (int step = 1; step < 32; step <<= 1) {
-    int other = __shfl_sync(all_lanes, sum, lane >= step ? lane - step : lane);
-    if (lane >= step) sum += other;
-  }
-  if (lane == 31) scratch[warp] = sum;
-  __syncthreads();
-  int before = 0, all = 0;
-  for (int w = 0; w < (int)blockDim.x / 32; w++) {
-    before += w < warp ? scratch[w] : 0;
-    all += scratch[w];
-  }
-  *total = all;
-  return before + sum - value;
 }
 
 /// Lists the rows whose bits are set, by the last of the job's blocks to come.

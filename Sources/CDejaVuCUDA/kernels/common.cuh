@@ -173,6 +173,25 @@ DEVICE float block_greatest(float value, float *scratch) {
   return greatest;
 }
 
+/// Sum of what the threads before this one bring.
+DEVICE int sum_before(int value, int *scratch, int *total) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = value;
+#pragma unroll
+  for (int step = 1; step < 32; step <<= 1) {
+    int other = __shfl_sync(all_lanes, sum, lane >= step ? lane - step : lane);
+    if (lane >= step) sum += other;
+  }
+  if (lane == 31) scratch[warp] = sum;
+  __syncthreads();
+  int before = 0, all = 0;
+  for (int w = 0; w < (int)blockDim.x / 32; w++) {
+    before += w < warp ? scratch[w] : 0;
+    all += scratch[w];
+  }
+  *total = all;
+  return before + sum - value;
+}
+
 // Vectors that rows are multiplied with ----------------------------------------------------------
 
 /// Where element i of a vector lies beside weights of `count` to 16 bytes: four neighbours stay

@@ -65,7 +65,6 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
     ask_batch<T, false>(batch, item, item.begin + warp, item.end, column, padded, values);
     await_inputs();
   }
-  item.prepare();
   float acc[2][count];
 #pragma unroll
   for (int h = 0; h < 2; h++)
@@ -95,38 +94,28 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
 
 template <class T> struct OutputItem {
   const dv_output_arguments &a;
-  float *context;
-  int begin, end, position;
+  int *groups;
+  int begin, end;
   DEVICE_MEMBER void open() {
-    Known known = read_known(a.groups, a.positions);
-    int count = known.count * a.heads_per_group * a.head;
-    position = known.position;
+    int lanes = a.heads_per_group * a.head, count = read_known(a.groups, 0).count * lanes;
     begin = slice_start(count, blockIdx.y);
     end = slice_start(count, blockIdx.y + 1);
-  }
-  /// The slice's lanes of the context, from the parts of the cache.
-  DEVICE_MEMBER void prepare() {
-    int lanes = a.heads_per_group * a.head;
-    Share share = share_cache(position, a.sliding_window, a.splits);
-    for (int n = begin + threadIdx.x; n < end; n += blockDim.x) {
-      int head = chosen_row(a.groups, 0, n / lanes) * a.heads_per_group + n % lanes / a.head;
-      const float *parts = at<float>(a.parts) + (i64)head * a.splits * (a.padded_head + 2);
-      context[n - begin] = merged(parts, share.used, a.padded_head, n % a.head);
-    }
+    for (int i = begin / lanes + threadIdx.x; i < (end + lanes - 1) / lanes; i += blockDim.x)
+      groups[i] = chosen_row(a.groups, 0, i);
     __syncthreads();
   }
-  DEVICE_MEMBER float value(int n) const { return context[n - begin]; }
-  DEVICE_MEMBER const T *row(int n) const {
+  DEVICE_MEMBER int lane(int n) const {
     int lanes = a.heads_per_group * a.head;
-    i64 row = (i64)chosen_row(a.groups, 0, n / lanes) * lanes + n % lanes;
-    return at<T>(a.output) + row * a.row_stride;
+    return groups[n / lanes] * lanes + n % lanes;
   }
+  DEVICE_MEMBER float value(int n) const { return at<float>(a.context)[lane(n)]; }
+  DEVICE_MEMBER const T *row(int n) const { return at<T>(a.output) + (i64)lane(n) * a.row_stride; }
 };
 
-/// Grid: tiles of columns, slices of the lanes.
+/// Grid: tiles of columns, slices of the lanes. Shared: groups of a slice.
 template <class T> DEVICE void sum_heads(const dv_output_arguments &a) {
-  DYNAMIC(float, context);
-  OutputItem<T> item = {a, context, 0, 0, 0};
+  DYNAMIC(int, groups);
+  OutputItem<T> item = {a, groups, 0, 0};
   gather_sum<T>(item, !a.groups.count || a.groups.early, true, a.padded_width, at<float>(a.out),
                 a.out_stride);
 }
@@ -209,7 +198,6 @@ template <class T> struct NeuronItem {
     begin = slice_start(count, blockIdx.y);
     end = slice_start(count, blockIdx.y + 1);
   }
-  DEVICE_MEMBER void prepare() {}
   DEVICE_MEMBER float value(int n) const {
     return at<float>(a.values)[a.values_by_row ? chosen_row(a.neurons, 0, n) : n];
   }
