@@ -3,6 +3,7 @@
 
 usage: nearest_rows.py MODEL_DIR STREAMS.safetensors [--layers 1 5 10] [--shares 0.05 0.15] [--queries 200]
                        [--json FILE]
+       nearest_rows.py --synthetic 12288 49152 [--shares 0.05] [--queries 20] [--rank 1000] [--json FILE]
 
 MODEL_DIR is an OPT checkpoint in one safetensors file. The streams come from the engine:
 
@@ -16,6 +17,12 @@ distances computed, each of which reads a row of W1. Times are of one thread and
 against numpy's product with the whole of W1 in float32. Needs numpy and hnswlib:
 
     python3 -m venv venv && venv/bin/pip install numpy hnswlib
+
+With --synthetic rows and queries of that width and number are made instead: points of a space of 512
+dimensions turned into the wide one, with a tenth of noise, so that neighbours exist; recall and rows read
+are theirs and no model's, the times are what counts. Beside a search stand the product with all of W1
+(exact search), the whole MLP (W1, and as much again for W2) and a low-rank predictor of --rank, all of them
+numpy's in float32 on one thread.
 
 --json FILE writes the same figures for 'dejavu report --nearest-rows FILE'.
 """
@@ -128,7 +135,7 @@ def milliseconds(run, count):
     return sorted(times)[2] * 1000 / count
 
 
-def study(layer, rows, queries, shares, space):
+def study(layer, rows, queries, shares, space, construction=400, threads=1, extra={}):
     if space == "ip":
         vectors, asked, distance = rows, queries, by_product
     else:
@@ -137,8 +144,8 @@ def study(layer, rows, queries, shares, space):
         asked = np.hstack([queries, np.zeros((len(queries), 1))]).astype(np.float32)
         distance = by_square
     index = hnswlib.Index(space=space, dim=vectors.shape[1])
-    index.init_index(max_elements=len(rows), M=16, ef_construction=400, random_seed=1)
-    index.add_items(vectors, num_threads=1)
+    index.init_index(max_elements=len(rows), M=16, ef_construction=construction, random_seed=1)
+    index.add_items(vectors, num_threads=threads)
     graph = Graph(index, vectors)
     products = queries @ rows.T
     whole = milliseconds(lambda: [rows @ query for query in queries], len(queries))
@@ -162,21 +169,52 @@ def study(layer, rows, queries, shares, space):
                   f"{evaluations:9.0f}  {100 * evaluations / len(rows):7.1f} %  {spent:8.3f}  {whole:8.3f}")
             yield {"layer": layer, "space": space, "top": count, "ef": ef, "recall": float(found_share),
                    "rows_read_share": float(evaluations / len(rows)), "ms_per_query": spent,
-                   "ms_all_rows": whole}
+                   "ms_all_rows": whole, **extra}
+
+
+def synthetic(width, neurons, options):
+    """Rows with neighbours, queries among them, and what an MLP and a predictor of that size take."""
+    random = np.random.default_rng(1)
+    turn = random.standard_normal((512, width), np.float32) / np.sqrt(np.float32(512))
+
+    def points(count):
+        near = random.standard_normal((count, 512), np.float32) @ turn
+        near += 0.1 * random.standard_normal(near.shape, np.float32)
+        return np.ascontiguousarray(near / np.sqrt(np.float32(width)))
+
+    rows, queries = points(neurons), points(options.queries)
+    first = random.standard_normal((options.rank, width), np.float32)
+    second = random.standard_normal((neurons, options.rank), np.float32)
+    predictor = milliseconds(lambda: [second @ (first @ query) for query in queries], len(queries))
+    # W2 has W1's size; which of them is read does not matter to a product that is bound by memory.
+    mlp = milliseconds(lambda: [np.maximum(rows @ query, 0) @ rows for query in queries], len(queries))
+    print(f"{neurons} rows of {width}: MLP {mlp:.2f} ms, predictor of rank {options.rank} {predictor:.2f} ms")
+    return study(0, rows, queries, options.shares, "l2", construction=100, threads=os.cpu_count(),
+                 extra={"ms_mlp": mlp, "ms_predictor": predictor})
 
 
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("streams")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("streams", nargs="?")
+    parser.add_argument("--synthetic", type=int, nargs=2, metavar=("WIDTH", "NEURONS"))
+    parser.add_argument("--rank", type=int, default=1000)
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 5, 10])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.15])
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--json")
     options = parser.parse_args()
+    header = "layer  space    top     ef  recall  distances  rows read  ms/query  ms/all of W1"
+    if options.synthetic:
+        print(header)
+        width, neurons = options.synthetic
+        write(options, f"synthetic rows of {width}", neurons, width, list(synthetic(width, neurons, options)))
+        return
+    if not options.streams:
+        parser.error("name a model and its streams, or --synthetic WIDTH NEURONS")
     results = []
     weights = os.path.join(options.model, "model.safetensors")
-    print("layer  space    top     ef  recall  distances  rows read  ms/query  ms/all of W1")
+    print(header)
     for layer in options.layers:
         prefix = f"decoder.layers.{layer}."
         rows = np.hstack([tensor(weights, prefix + "fc1.weight"), tensor(weights, prefix + "fc1.bias")[:, None]])
@@ -187,10 +225,14 @@ def main():
         queries = np.hstack([inputs, np.ones((len(inputs), 1))]).astype(np.float32)
         for space in ("ip", "l2"):
             results += study(layer, np.ascontiguousarray(rows, np.float32), queries, options.shares, space)
+    write(options, os.path.basename(os.path.normpath(options.model)), len(rows), rows.shape[1] - 1, results)
+
+
+def write(options, model, neurons, hidden, results):
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"schema": "dejavu/nearest-rows/1", "model": os.path.basename(os.path.normpath(options.model)),
-                       "neurons": len(rows), "hidden": rows.shape[1] - 1, "rows": results}, file)
+            json.dump({"schema": "dejavu/nearest-rows/1", "model": model, "neurons": neurons, "hidden": hidden,
+                       "rows": results}, file)
 
 
 main()

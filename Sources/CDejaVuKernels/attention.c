@@ -80,22 +80,50 @@ void dejavu_rotate(float *head, const float *cosines, const float *sines, size_t
   }
 }
 
+/// The place of a position among kept inputs, plain or rounded.
+static size_t slot_of(const dejavu_attention_job *job, size_t position) {
+  return job->window > 0 ? position % job->window : 0;
+}
+
+/// Rounds the inputs of every position that a listed group owes, this one's last.
+static void round_inputs(const dejavu_attention_job *job) {
+  if (!dejavu_is_coded(job->weight_type)) return;
+  size_t oldest = job->position, bytes = dejavu_rounded_bytes(job->d);
+  for (size_t entry = 0; entry < job->count; entry++) {
+    size_t from = owed_from(job, group_at(job, entry));
+    if (from < oldest) oldest = from;
+  }
+  for (size_t p = oldest; p <= job->position; p++) {
+    size_t slot = slot_of(job, p);
+    const float *x = job->settled && job->kept ? job->kept + slot * job->kept_stride : job->x;
+    dejavu_round(job->kernels, job->weight_type, (char *)job->rounded + slot * bytes, x, job->d);
+  }
+}
+
+/// y[t · y_stride + r] = w[r] · input of position + t, for positions whose inputs lie in a row.
+static void project_rows(const dejavu_attention_job *job, float *y, size_t y_stride, const void *w,
+                         size_t rows, size_t position, size_t positions) {
+  size_t slot = slot_of(job, position), bytes = dejavu_rounded_bytes(job->d);
+  if (dejavu_is_coded(job->weight_type)) {
+    job->kernels->coded_dot_rows(y, y_stride, w, job->row_stride, rows,
+                                 (const char *)job->rounded + slot * bytes, bytes, positions,
+                                 job->d, job->weight_type);
+    return;
+  }
+  const float *x = job->settled && job->kept ? job->kept + slot * job->kept_stride : job->x;
+  job->kernels->rows[job->weight_type].dot_rows(y, y_stride, w, job->row_stride, rows, x,
+                                                job->kept_stride, positions, job->d);
+}
+
 /// Rows first..<first + count of a group's key or value projection for all owed positions.
 static void project_owed(const dejavu_attention_job *job, size_t group, const void *matrix,
                          const float *bias, float *out, size_t first, size_t count) {
-  const dejavu_row_kernels *k = &job->kernels->rows[job->weight_type];
   size_t from = owed_from(job, group), total = job->position + 1 - from;
   const void *w = row_of(matrix, group * job->h + first, job->row_stride);
   for (size_t done = 0; done < total;) {
-    size_t position = from + done, run = total - done;
-    const float *x = job->x;
-    if (job->settled && job->kept) {
-      size_t slot = position % job->window;
-      if (run > job->window - slot) run = job->window - slot;
-      x = job->kept + slot * job->kept_stride;
-    }
-    k->dot_rows(out + done * job->padded_h + first, job->padded_h, w, job->row_stride, count, x,
-                job->kept_stride, run, job->d);
+    size_t position = from + done, run = total - done, slot = slot_of(job, position);
+    if (job->window > 0 && run > job->window - slot) run = job->window - slot;
+    project_rows(job, out + done * job->padded_h + first, job->padded_h, w, count, position, run);
     done += run;
   }
   if (bias)
@@ -122,15 +150,13 @@ static void remember(const dejavu_attention_job *job, size_t group, group_scratc
 
 static void project_queries(const dejavu_attention_job *job, size_t group, float *queries,
                             size_t first, size_t count) {
-  const dejavu_row_kernels *k = &job->kernels->rows[job->weight_type];
   for (size_t lane = first; lane < first + count;) {
     // Heads are padded in scratch, so a run of rows ends with its head.
     size_t head = lane / job->h, offset = lane % job->h, run = job->h - offset;
     if (run > first + count - lane) run = first + count - lane;
     size_t row = group * job->heads_per_group * job->h + lane;
     float *out = queries + head * job->padded_h + offset;
-    k->dot_rows(out, 0, row_of(job->query, row, job->row_stride), job->row_stride, run, job->x, 0,
-                1, job->d);
+    project_rows(job, out, 0, row_of(job->query, row, job->row_stride), run, job->position, 1);
     for (size_t i = 0; job->query_bias && i < run; i++) out[i] += job->query_bias[row + i];
     lane += run;
   }
@@ -160,12 +186,11 @@ static void attend_group(const dejavu_attention_job *job, size_t group, group_sc
 /// acc[columns] += context · output rows of one group, columns first..<first + count.
 static void project_output(const dejavu_attention_job *job, size_t group, const float *context,
                            float *acc, size_t first, size_t count) {
-  const dejavu_row_kernels *k = &job->kernels->rows[job->weight_type];
-  size_t offset = first * size_of(job->weight_type);
   for (size_t i = 0; i < job->heads_per_group; i++) {
     size_t row = (group * job->heads_per_group + i) * job->h;
-    const char *w = (const char *)row_of(job->output, row, job->row_stride) + offset;
-    k->axpy_rows(acc + first, w, job->row_stride, context + i * job->padded_h, job->h, count);
+    dejavu_add_rows(job->kernels, job->weight_type, acc,
+                    row_of(job->output, row, job->row_stride), job->row_stride,
+                    context + i * job->padded_h, job->h, first, first + count, job->d);
   }
 }
 
@@ -236,13 +261,20 @@ static void attend_chunk(void *context, size_t entry, size_t thread) {
   note_all(job, thread, start);
 }
 
+/// Columns that the output rows' parts are cut at: codes come in blocks.
+static size_t output_unit(const dejavu_attention_job *job) {
+  return dejavu_is_coded(job->weight_type) ? 128 : 32;
+}
+
 /// Columns of part p of one slice's output rows.
 static void output_chunk(void *context, size_t chunk, size_t thread) {
   attention_context *c = context;
   const dejavu_attention_job *job = c->job;
   uint64_t start = clock_of(job);
-  size_t slice = chunk / c->parts, part = chunk % c->parts, blocks = job->d / 32;
-  size_t first = part * blocks / c->parts * 32, end = (part + 1) * blocks / c->parts * 32;
+  size_t slice = chunk / c->parts, part = chunk % c->parts, unit = output_unit(job);
+  size_t blocks = (job->d + unit - 1) / unit;
+  size_t first = part * blocks / c->parts * unit, end = (part + 1) * blocks / c->parts * unit;
+  if (end > job->d) end = job->d;
   float *acc = job->acc + slice * job->acc_stride;
   memset(acc + first, 0, (end - first) * sizeof(float));
   size_t last = (slice + 1) * job->count / job->slices;
@@ -254,6 +286,7 @@ static void output_chunk(void *context, size_t chunk, size_t thread) {
 
 void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, size_t threads) {
   attention_context context = {.job = job, .parts = 4};
+  round_inputs(job);
   if (job->slices % threads == 0 || job->slices >= 8 * threads) {
     dejavu_team_run(team, fused_chunk, &context, job->slices);
     return;
@@ -270,5 +303,6 @@ static void settle_chunk(void *context, size_t entry, size_t thread) {
 
 void dejavu_attention_settle(dejavu_team *team, const dejavu_attention_job *job) {
   attention_context context = {.job = job};
+  round_inputs(job);
   dejavu_team_run(team, settle_chunk, &context, job->count);
 }

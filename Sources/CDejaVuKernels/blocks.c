@@ -5,13 +5,45 @@
 
 static size_t size_of(int32_t type) { return type == DEJAVU_F32 ? 4 : 2; }
 
+void dejavu_round(const dejavu_kernels *kernels, int32_t weight_type, void *rounded,
+                  const float *x, size_t d) {
+  if (dejavu_is_coded(weight_type)) kernels->coded_round(rounded, x, d, weight_type);
+}
+
+size_t dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_type,
+                       const dejavu_mlp_job *job, const void *rounded, size_t first, size_t count,
+                       float *acc) {
+  if (dejavu_is_coded(weight_type))
+    return kernels->coded_mlp_rows(job, weight_type, rounded, first, count, acc);
+  return kernels->rows[weight_type].mlp_rows(job, first, count, acc);
+}
+
+void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *acc,
+                     const void *w, size_t w_stride, const float *a, size_t rows, size_t first,
+                     size_t end, size_t d) {
+  if (dejavu_is_coded(weight_type)) {
+    kernels->coded_axpy_rows(acc, w, w_stride, a, rows, first, end, d, weight_type);
+  } else {
+    const char *part = (const char *)w + first * size_of(weight_type);
+    kernels->rows[weight_type].axpy_rows(acc + first, part, w_stride, a, rows, end - first);
+  }
+}
+
+void dejavu_widen_row(const dejavu_kernels *kernels, int32_t weight_type, float *out,
+                      const void *row, size_t d) {
+  if (dejavu_is_coded(weight_type)) kernels->coded_widen(out, row, 0, d, d, weight_type);
+  else kernels->rows[weight_type].widen(out, row, d);
+}
+
 typedef struct {
-  const dejavu_row_kernels *kernels;
+  const dejavu_kernels *kernels;
+  int32_t weight_type;
   const dejavu_mlp_job *job;
   size_t count, slices;
   float *acc;
   size_t acc_stride;
   size_t *rows_read;
+  const void *rounded;
 } mlp_context;
 
 static void mlp_chunk(void *context, size_t slice, size_t thread) {
@@ -20,14 +52,16 @@ static void mlp_chunk(void *context, size_t slice, size_t thread) {
   size_t first = slice * c->count / c->slices, end = (slice + 1) * c->count / c->slices;
   float *acc = c->acc + slice * c->acc_stride;
   memset(acc, 0, c->job->d * sizeof(float));
-  c->rows_read[slice] = c->kernels->mlp_rows(c->job, first, end - first, acc);
+  c->rows_read[slice] =
+      dejavu_mlp_rows(c->kernels, c->weight_type, c->job, c->rounded, first, end - first, acc);
 }
 
 void dejavu_mlp_block(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                       const dejavu_mlp_job *job, size_t count, size_t slices, float *acc,
-                      size_t acc_stride, size_t *rows_read) {
-  mlp_context context = {&kernels->rows[weight_type], job, count, slices, acc, acc_stride,
-                         rows_read};
+                      size_t acc_stride, size_t *rows_read, void *rounded) {
+  mlp_context context = {kernels, weight_type, job,       count,  slices,
+                         acc,     acc_stride,  rows_read, rounded};
+  dejavu_round(kernels, weight_type, rounded, job->x, job->d);
   dejavu_team_run(team, mlp_chunk, &context, slices);
 }
 
@@ -55,13 +89,15 @@ void dejavu_reduce_parts(dejavu_team *team, const dejavu_kernels *kernels, float
 }
 
 typedef struct {
-  const dejavu_row_kernels *kernels;
+  const dejavu_kernels *kernels;
+  int32_t weight_type;
   float *y;
   size_t y_stride;
   const char *w;
   size_t w_stride, rows, chunk_rows;
   const float *x;
   size_t x_stride, tokens, d;
+  const void *rounded;
 } project_context;
 
 static void project_chunk(void *context, size_t chunk, size_t thread) {
@@ -69,16 +105,27 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   project_context *c = context;
   size_t first = chunk * c->chunk_rows;
   size_t rows = c->rows - first < c->chunk_rows ? c->rows - first : c->chunk_rows;
-  c->kernels->dot_rows(c->y + first, c->y_stride, c->w + first * c->w_stride, c->w_stride, rows,
-                       c->x, c->x_stride, c->tokens, c->d);
+  float *y = c->y + first;
+  const char *w = c->w + first * c->w_stride;
+  if (dejavu_is_coded(c->weight_type))
+    c->kernels->coded_dot_rows(y, c->y_stride, w, c->w_stride, rows, c->rounded,
+                               dejavu_rounded_bytes(c->d), c->tokens, c->d, c->weight_type);
+  else
+    c->kernels->rows[c->weight_type].dot_rows(y, c->y_stride, w, c->w_stride, rows, c->x,
+                                              c->x_stride, c->tokens, c->d);
 }
 
 void dejavu_project_rows(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                          float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
-                         const float *x, size_t x_stride, size_t tokens, size_t d) {
-  size_t chunk_rows = rows / 32 < 16 ? 16 : rows / 32;
-  project_context context = {&kernels->rows[weight_type], y, y_stride, w, w_stride, rows,
-                             chunk_rows, x, x_stride, tokens, d};
+                         const float *x, size_t x_stride, size_t tokens, size_t d,
+                         void *rounded) {
+  // Four rows are taken together.
+  size_t chunk_rows = rows / 32 < 16 ? 16 : rows / 32 / 4 * 4;
+  project_context context = {kernels, weight_type, y,        y_stride, w, w_stride, rows,
+                             chunk_rows, x,        x_stride, tokens,   d, rounded};
+  for (size_t t = 0; t < tokens; t++)
+    dejavu_round(kernels, weight_type, (char *)rounded + t * dejavu_rounded_bytes(d),
+                 x + t * x_stride, d);
   dejavu_team_run(team, project_chunk, &context, (rows + chunk_rows - 1) / chunk_rows);
 }
 
@@ -113,8 +160,7 @@ void dejavu_pack_tokens(dejavu_team *team, const dejavu_kernels *kernels, int32_
 
 typedef struct {
   const dejavu_kernels *kernels;
-  const dejavu_row_kernels *rows;
-  int32_t in_bf16;
+  int32_t weight_type, in_bf16;
   const dejavu_gemm_job *job;
   size_t columns, strip;
   char *scratch;
@@ -125,18 +171,23 @@ static void product_chunk(void *context, size_t chunk, size_t thread) {
   size_t first = chunk * c->strip;
   size_t count = c->columns - first < c->strip ? c->columns - first : c->strip;
   float *scratch = (float *)(c->scratch + thread * dejavu_gemm_scratch());
-  if (c->in_bf16 && c->rows->gemm_bf16)
-    c->rows->gemm_bf16(c->job, first, count, scratch);
+  if (dejavu_is_coded(c->weight_type)) {
+    size_t d = c->job->by_rows ? c->job->k : c->columns;
+    c->kernels->coded_gemm(c->job, c->weight_type, d, first, count, scratch);
+    return;
+  }
+  const dejavu_row_kernels *rows = &c->kernels->rows[c->weight_type];
+  if (c->in_bf16 && rows->gemm_bf16)
+    rows->gemm_bf16(c->job, first, count, scratch);
   else
-    c->rows->gemm(c->job, first, count, scratch);
+    rows->gemm(c->job, first, count, scratch);
 }
 
 void dejavu_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                     int32_t in_bf16, const dejavu_gemm_job *job, size_t columns, void *scratch) {
   // Rows of B are long runs already; where B is read across its rows, wider strips make them so.
   size_t strip = job->by_rows ? 64 : 256;
-  product_context context = {kernels, &kernels->rows[weight_type], in_bf16, job, columns, strip,
-                             scratch};
+  product_context context = {kernels, weight_type, in_bf16, job, columns, strip, scratch};
   dejavu_team_run(team, product_chunk, &context, (columns + strip - 1) / strip);
 }
 

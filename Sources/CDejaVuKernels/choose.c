@@ -189,11 +189,12 @@ void dejavu_choose_finish(dejavu_team *team, const dejavu_choose_job *job) {
 typedef struct {
   const dejavu_choose_job *choice;
   const dejavu_mlp_job *mlp;
-  const dejavu_row_kernels *kernels;
+  int32_t weight_type;
   size_t slices;
   float *acc;
   size_t acc_stride;
   size_t *rows_read;
+  const void *rounded;
 } chosen_context;
 
 /// Asks for a neuron's up row ahead of its product.
@@ -229,14 +230,17 @@ static void chosen_chunk(void *context, size_t slice, size_t thread) {
   job.list = c->choice->lists + first;
   float *acc = c->acc + slice * c->acc_stride;
   memset(acc, 0, job.d * sizeof(float));
-  c->rows_read[slice] = c->kernels->mlp_rows(&job, 0, chosen, acc);
+  c->rows_read[slice] = dejavu_mlp_rows(c->choice->kernels, c->weight_type, &job, c->rounded, 0,
+                                        chosen, acc);
 }
 
 void dejavu_chosen_mlp_block(dejavu_team *team, int32_t weight_type,
                              const dejavu_choose_job *choice, const dejavu_mlp_job *job,
-                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read) {
-  chosen_context context = {choice, job,        &choice->kernels->rows[weight_type], slices, acc,
-                            acc_stride, rows_read};
+                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read,
+                             void *rounded) {
+  chosen_context context = {choice, job,        weight_type, slices,
+                            acc,    acc_stride, rows_read,   rounded};
+  dejavu_round(choice->kernels, weight_type, rounded, job->x, job->d);
   dejavu_team_run(team, chosen_chunk, &context, slices);
   join_lists(choice, slices);
 }

@@ -9,6 +9,8 @@
     apply_to = function)
 #define GROUPWISE_AVX512 1
 #include "isa/vector_avx512.h"
+#include "isa/codes_avx512.h"
+#define HAS_CODES 1
 #include "kernels/instantiate.h"
 #pragma clang attribute pop
 

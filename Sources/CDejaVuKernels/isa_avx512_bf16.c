@@ -11,6 +11,8 @@
 #define GROUPWISE_AVX512 1
 #define GROUPWISE_VNNI 1
 #include "isa/vector_avx512.h"
+#include "isa/codes_avx512.h"
+#define HAS_CODES 1
 #include "isa/pairs_avx512_bf16.h"
 #define HAS_BF16_PRODUCTS 1
 #include "kernels/instantiate.h"

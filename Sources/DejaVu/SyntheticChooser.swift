@@ -93,34 +93,43 @@ final class SyntheticChooser {
     var (low, high) = (Float(0), Float(16))
     for _ in 0..<14 {
       let middle = (low + high) / 2
-      if meanOverlap(moving, leanings, strength: middle) < overlap {
+      if sets(moving, leanings, strength: middle).overlap < overlap {
         low = middle
       } else {
         high = middle
       }
     }
-    for r in 0..<rows { bias[r] = low * leanings[r] - means[r] }
+    let threshold = sets(moving, leanings, strength: low).threshold
+    for r in 0..<rows { bias[r] = low * leanings[r] - means[r] - threshold }
     products.removeAll(keepingCapacity: true)
   }
 
-  /// Mean share of a token's rows that the next token chooses again.
-  private func meanOverlap(_ moving: [Float], _ leanings: [Float], strength: Float) -> Double {
-    let rows = leanings.count
-    var last = [Bool](repeating: false, count: rows)
-    var scores = [Float](repeating: 0, count: rows)
-    var shared = 0
-    let tokens = moving.count / rows
-    for t in 0..<tokens {
-      for r in 0..<rows { scores[r] = moving[t * rows + r] + strength * leanings[r] }
-      var copy = scores
-      let least = Self.highest(keep, of: &copy)
-      for r in 0..<rows {
-        let isChosen = scores[r] >= least
-        if t > 0, isChosen, last[r] { shared += 1 }
-        last[r] = isChosen
-      }
+  /// Moves the threshold so that the wanted share of the rows noted since lies above it.
+  func settleThreshold() {
+    let rows = bias.count
+    var scores = products
+    for at in scores.indices { scores[at] += bias[at % rows] }
+    let threshold = Self.highest(keep * (scores.count / rows), of: &scores)
+    for r in 0..<rows { bias[r] -= threshold }
+    products.removeAll(keepingCapacity: true)
+  }
+
+  /// The score that the wanted share of all rows of all tokens lies at or above, and the mean share
+  /// of a token's rows that the next token chooses again.
+  private func sets(
+    _ moving: [Float], _ leanings: [Float], strength: Float
+  ) -> (threshold: Float, overlap: Double) {
+    let (rows, tokens) = (leanings.count, moving.count / leanings.count)
+    var scores = moving
+    for at in scores.indices { scores[at] += strength * leanings[at % rows] }
+    var copy = scores
+    let threshold = Self.highest(keep * tokens, of: &copy)
+    var (shared, chosen) = (0, 0)
+    for at in rows..<scores.count where scores[at] >= threshold {
+      chosen += 1
+      if scores[at - rows] >= threshold { shared += 1 }
     }
-    return Double(shared) / Double((tokens - 1) * keep)
+    return (threshold, Double(shared) / Double(max(chosen, 1)))
   }
 
   /// The `count`-th highest value, by quickselect.

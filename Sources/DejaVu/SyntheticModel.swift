@@ -20,18 +20,23 @@ package struct SyntheticModel {
     let architecture = shape.architecture
     let weights = SyntheticWeights(architecture: architecture, options: options)
     let layout = PackedLayout(
-      architecture: architecture,
-      types: .init(uniform: options.dtype, layers: architecture.layers))
+      architecture: architecture, types: Self.types(options, layers: architecture.layers))
     let memory = try AnonymousMemory(count: layout.byteCount, what: "synthetic \(shape.name)")
     let copier = try RowCopier(team: team)
     let plan = WeightMap.plan(for: architecture)
     let views = Dictionary(plan.map { ($0.role, $0.view) }, uniquingKeysWith: { $1 })
     for entry in layout.entries {
-      let rows = PackedRows(entry, weights, views)
-      copier.fill(
-        memory.base + entry.offset, dtype: entry.dtype, count: entry.shape.reduce(1, *)
-      ) { first, values in
-        rows.fill(values, first: first)
+      let target = memory.base + entry.offset
+      if let format = entry.format.groupwise, let view = entry.roles.first.flatMap({ views[$0] }) {
+        Self.fill(
+          entry, format, columns: view.columns, entry.roles.map { weights.recipe(for: $0) },
+          at: target, team: team)
+      } else {
+        let rows = PackedRows(entry, weights, views)
+        copier.fill(target, dtype: entry.dtype, count: entry.shape.reduce(1, *)) {
+          first, values in
+          rows.fill(values, first: first)
+        }
       }
       try progress(
         LoadingProgress(

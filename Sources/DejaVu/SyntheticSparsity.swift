@@ -8,10 +8,11 @@ package import DejaVuModels
 /// choose the rows. A row's score is a random low-rank product of the stream, which changes from
 /// token to token, plus its own leaning, which does not:
 ///
-///     score[r] = (product[r] − mean[r]) + α · spread · leaning[r]
+///     score[r] = (product[r] − mean[r]) + α · spread · leaning[r] − threshold
 ///
-/// The greater α, the more rows neighbouring tokens share. Mean, spread and α are found in a few
-/// decode steps by ``tune(on:)`` and go into the bias.
+/// The greater α, the more rows neighbouring tokens share; rows above 0 are chosen, or a fixed
+/// number of the highest. Mean, spread, α and threshold are found in a few decode steps by
+/// ``tune(on:)`` and go into the bias.
 package struct SyntheticSparsity {
   package struct Options: Hashable, Sendable {
     /// Share of neurons that every layer computes; 1 chooses none and reads them all, 0 leaves the
@@ -19,6 +20,8 @@ package struct SyntheticSparsity {
     package var mlpDensity = 1.0
     /// The same of head groups.
     package var headDensity = 1.0
+    /// How scores choose rows: above a threshold that gives the density in the mean, or so many.
+    package var rule = RuleKind.threshold
     /// A multiple of 64.
     package var rank = 256
     /// 4 or 8.
@@ -42,7 +45,7 @@ package struct SyntheticSparsity {
 
   /// Rounds of looking at scores and setting biases: what layers choose moves the streams of those
   /// behind them.
-  private static let passes = 3
+  private static let passes = 4
   private static let tokens = 32
   private static let prompt = 64
 
@@ -72,7 +75,8 @@ package struct SyntheticSparsity {
         continue
       }
       let keep = Self.count(density: density, of: rows)
-      policies[axis] = .lowRank(placement, .highest(keep))
+      let isCounted = options.rule == .count
+      policies[axis] = .lowRank(placement, isCounted ? .highest(keep) : .threshold(0))
       for layer in 0..<architecture.layers {
         let site = ChooserSite(layer: layer, axis: axis, kind: .lowRank(placement))
         choosers[site] = SyntheticChooser(
@@ -109,16 +113,26 @@ package struct SyntheticSparsity {
         return TokenID(draw * Double(architecture.vocabulary))
       }
     }
-    try session.run(tokens(0, prompt)[...], wanted: .none) { _, _ in }
-    session.mode = .sparse
     session.choiceObserver = { site, _ in
       guard let chooser = choosers[site] else { return }
       chooser.note(backend.lastScores(token: 0, rows: chooser.weights.rows))
     }
+    var read: Int?
     for pass in 1...Self.passes {
+      // The last look is behind another text: what one text's tokens have in common is no leaning.
+      let (isLast, text) = (pass == Self.passes, pass == Self.passes ? -1 : 0)
+      if read != text {
+        session.truncate(to: 0)
+        session.mode = .dense
+        try session.run(tokens(text, prompt)[...], wanted: .none) { _, _ in }
+        read = text
+      }
+      session.mode = .sparse
       for token in tokens(pass, count) { _ = try session.decode(token) }
       session.truncate(to: prompt)
-      for chooser in choosers.values { chooser.solve() }
+      for chooser in choosers.values {
+        if isLast { chooser.settleThreshold() } else { chooser.solve() }
+      }
     }
   }
 }

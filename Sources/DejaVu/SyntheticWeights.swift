@@ -10,9 +10,13 @@ import Foundation
 package struct SyntheticWeights: Sendable {
   package struct Options: Hashable, Sendable {
     package var dtype = DType.float16
+    /// What the blocks' matrices are stored in; nil where all are of ``dtype``.
+    package var groupwise: GroupwiseFormat?
     package var seed: UInt64 = 1
     /// Share of neurons whose pre-activation is positive, strictly between 0 and 1.
     package var reluDensity = 0.5
+    /// "float16", "int4-g64": what most weights are stored in.
+    package var formatName: String { groupwise?.name ?? dtype.rawValue }
 
     package init() {}
   }

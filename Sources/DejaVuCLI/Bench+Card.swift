@@ -19,6 +19,7 @@ extension Bench {
       ("--sweep", sparse.sweep), ("--plot", plot != nil), ("--gather", gather),
       ("--prompt", !workload.prompt.isEmpty), ("--mode", !workload.mode.isEmpty),
       ("--threads", !workload.threads.isEmpty), ("--isa", workload.isa != nil),
+      ("--bits", groupwise.bits != nil),
     ]
     if let other = others.first(where: \.1) {
       throw ValidationError("--backend cuda decodes dense and sparse only; leave out \(other.0)")

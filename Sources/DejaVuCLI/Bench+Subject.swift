@@ -11,6 +11,7 @@ extension Bench {
     let bar = ProgressBar("making weights", isShown: !output.quiet)
     defer { bar.finish() }
     var options = synthetic.options
+    options.groupwise = groupwise.format
     if sparse.hasDensity, synthetic.reluDensity == nil {
       options.reluDensity = SyntheticSparsity.reluDensity
     }
@@ -22,7 +23,7 @@ extension Bench {
     return SpeedBench.Subject(
       model: made.model,
       description: .init(
-        shape: shape.name, dtype: options.dtype.rawValue, synthetic: true, recipe: recipe,
+        shape: shape.name, dtype: options.formatName, synthetic: true, recipe: recipe,
         weightBytes: made.layout.byteCount),
       region: UnsafeRawBufferPointer(start: made.memory.base, count: made.layout.byteCount),
       packing: nil,

@@ -23,6 +23,7 @@ struct Bench: ParsableCommand {
         dejavu bench --shape opt-1.3b --threads 1 --threads 2
         dejavu bench --model ~/models/opt-1.3b --mode dense --mode exact --json
         dejavu bench --shape opt-1.3b --mlp-density 0.1 --head-density 0.5
+        dejavu bench --shape opt-1.3b --bits 4 --mlp-density 0.1 --head-density 0.5
         dejavu bench --shape opt-1.3b --sweep --plot sweep.svg
         dejavu bench --shape opt-1.3b --gather
       """)
@@ -55,6 +56,9 @@ struct Bench: ParsableCommand {
   @OptionGroup(title: "Weights of a shape")
   var synthetic: SyntheticOptions
 
+  @OptionGroup(title: "Weights of a shape")
+  var groupwise: GroupwiseOptions
+
   @OptionGroup(title: "Sparse runs")
   var sparse: SparseOptions
 
@@ -81,9 +85,14 @@ struct Bench: ParsableCommand {
     if shape != nil && model.model != nil {
       throw ValidationError("--shape makes its own weights; take either --shape or --model")
     }
-    let makesWeights = synthetic.dtype != nil || synthetic.reluDensity != nil
+    let makesWeights =
+      synthetic.dtype != nil || synthetic.reluDensity != nil || groupwise.bits != nil
     if shape == nil && makesWeights {
-      throw ValidationError("--dtype and --relu-density are for weights that --shape makes")
+      throw ValidationError(
+        "--dtype, --bits and --relu-density are for weights that --shape makes")
+    }
+    if synthetic.dtype != nil && groupwise.bits != nil {
+      throw ValidationError("--bits and --dtype both say how weights are stored; take one")
     }
     if shape == nil && sparse.hasDensity {
       throw ValidationError("densities are for weights that --shape makes; name a --plan instead")
@@ -107,6 +116,7 @@ struct Bench: ParsableCommand {
       ("--sweep", sparse.sweep), ("--head-density", !sparse.headDensity.isEmpty),
       ("--plot", plot != nil), ("--depth", !workload.depth.isEmpty),
       ("--prompt", !workload.prompt.isEmpty), ("--mode", !workload.mode.isEmpty),
+      ("--bits", groupwise.bits != nil),
     ]
     if let other = others.first(where: \.1) {
       throw ValidationError("--gather measures one layer's MLP; leave out \(other.0)")

@@ -44,12 +44,12 @@ struct Calibrate: ParsableCommand {
 
   func run() throws {
     let folder = try model.folder()
-    let bytes = try InputFile.read(text)
+    let documents = try EvaluationText.contents(of: text)
     let threads = threads.count
     let model = try LanguageModel(path: folder, backend: .cpu(CPUOptions(threads: threads)))
     let path = out ?? folder + "/" + PredictorFile.fileName
     let predictors = try SparsityStore.predictors(in: path, of: model.loaded)
-    let calibration = try calibrate(model, bytes, predictors)
+    let calibration = try calibrate(model, documents, predictors)
     try SparsityStore.save(calibration.sparsity.plan, model: model.loaded, path: path)
     let report = PlanReport(
       calibration: calibration, path: path, folder: folder, fingerprint: model.loaded.fingerprint)
@@ -57,13 +57,14 @@ struct Calibrate: ParsableCommand {
   }
 
   private func calibrate(
-    _ model: LanguageModel, _ bytes: [UInt8], _ predictors: [PredictorSite: ChooserWeights]
+    _ model: LanguageModel, _ documents: EvaluationText,
+    _ predictors: [PredictorSite: ChooserWeights]
   ) throws -> Calibration {
     var options = Calibrator.Options()
     (options.target, options.rule, options.bits) = (plan.target, plan.rule, plan.bits)
     (options.windows, options.name) = (windows, plan.planName)
     let text = CalibrationText(
-      bytes: bytes, model: model, count: windows, length: options.length)
+      text: documents, model: model, count: windows, length: options.length)
     guard text.windows.count >= 2 else {
       throw EvaluationError.nothingToScore(tokens: text.windows.count * options.length)
     }

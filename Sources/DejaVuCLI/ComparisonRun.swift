@@ -4,26 +4,36 @@ import DejaVuModels
 
 /// `dejavu eval` with --plan, --selectors or --streams: several ways to read one sample of a text.
 struct ComparisonRun {
-  let model: LanguageModel
-  let folder: String
-  let threads: Int
+  let subject: EvaluationSubject
+  let path: ScoringPath
   let options: ComparisonOptions
   let output: OutputOptions
   let sample: CalibrationText
 
+  private var model: LanguageModel { subject.model }
+  private var folder: String { subject.folder }
+
   func compare(calibration: EvaluationText?) throws {
+    // What cannot be read or written is better known before measuring than after.
+    let earlier = try options.beside.flatMap { try EarlierRuns(path: $0, like: sample).runs }
+    let drawing = try options.plot.map { try AtomicFile(path: $0) }
     let subjects = ComparedSubjects(
       model: model, folder: folder, options: options, output: output)
     let asked = try subjects.make(calibration: calibration)
     let extra = options.eagerKeys ? asked.compactMap(\.withEagerKeys) : []
     let bar = ProgressBar("evaluating", isShown: !output.quiet, unit: .steps)
-    let evaluation = PlanEvaluation(engine: model.engine, subjects: asked + extra)
+    let evaluation = PlanEvaluation(engine: model.engine, subjects: asked + extra, path: path)
     let runs = try evaluation.run(windows: sample.windows) { bar.update(done: $0, of: $1) }
     bar.finish()
     let report = ComparisonReport(
       runs: runs, figures: try figures(of: asked), subjects: asked, isPlan: options.isPlan,
-      showsSpeed: options.speed, folder: folder, loaded: model.loaded, threads: threads,
-      windows: sample.windows)
+      showsSpeed: options.speed, folder: folder, loaded: model.loaded,
+      provenance: subject.provenance, path: path, windows: sample.windows)
+    if let drawing {
+      var text = TradeoffPlot(report.tradeoff + earlier).svg
+      try text.withUTF8 { try drawing.append(UnsafeRawBufferPointer($0)) }
+      try drawing.commit()
+    }
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
   }
 
@@ -56,11 +66,14 @@ struct ComparisonRun {
       bar.update(done: done, of: total)
     }
     bar.finish()
-    let report: JSONValue = [
-      "schema": "dejavu/eval-streams/1", "model": .text(folder),
-      "fingerprint": .text(model.loaded.fingerprint), "path": .text(path),
-      "layers": .whole(model.architecture.layers), "tokens": .whole(dump.tokens),
-    ]
+    let report = JSONValue.object(
+      [
+        ("schema", "dejavu/eval-streams/1"), ("model", .text(folder)),
+        ("fingerprint", .text(model.loaded.fingerprint)),
+      ] + subject.provenance.members + [
+        ("path", .text(path)), ("layers", .whole(model.architecture.layers)),
+        ("tokens", .whole(dump.tokens)),
+      ])
     let text = "\(dump.tokens) tokens of \(model.architecture.layers) layers written to \(path)"
     try StandardOutput.write((output.json ? report.description : text) + "\n")
   }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import DejaVu
 import DejaVuCPU
+import DejaVuCore
 import DejaVuEvaluation
 import DejaVuModels
 import Foundation
@@ -24,9 +25,14 @@ struct Evaluate: ParsableCommand {
       every position, and behind a dense question, as generation does. A task whose accuracy is \
       within two standard errors of chance says nothing about the model.
 
+      With --sweep, selectors go through densities, of neurons alone, of heads alone and of both: \
+      perplexity through the prompt path and on a sample through decode, tasks without and with five \
+      examples, speed and bytes.
+
         dejavu eval --perplexity text.txt --plan 1% --speed
         dejavu eval --tasks piqa,rte --task-data folder --plan 1%
         dejavu eval --perplexity text.txt --selectors oracle,random --mlp-density 0.25
+        dejavu eval --sweep --perplexity text.txt --tasks all --task-data folder --calibration other.txt
       """)
 
   @Option(
@@ -63,6 +69,16 @@ struct Evaluate: ParsableCommand {
   var documents = false
   @Option(
     help: ArgumentHelp(
+      """
+      What the text's file holds: documents between lines of <|endoftext|>, WikiText as published, or \
+      an object with a text on each line, as C4 is published (default: by the file's name; .gz is \
+      unpacked).
+      """, valueName: TextFormat.allCases.map(\.rawValue).joined(separator: "|")))
+  var textFormat: TextFormat?
+  @Flag(help: "Read all windows in comparisons and sweeps, through decode too.")
+  var all = false
+  @Option(
+    help: ArgumentHelp(
       "Write what every layer's MLP reads, before its norm, to this safetensors file instead.",
       valueName: "file"))
   var streams: String?
@@ -71,7 +87,14 @@ struct Evaluate: ParsableCommand {
 
   @OptionGroup(title: "Comparing ways to choose rows") var comparison: ComparisonOptions
 
+  @OptionGroup(title: "Sweeping densities") var sweep: SweepArguments
+
   @OptionGroup var threads: ThreadOptions
+  @Option(
+    help: ArgumentHelp(
+      "Type of cached keys and values (default: float32 for float32 weights, else float16).",
+      valueName: "type"))
+  var cacheType: DType?
   @Option(
     help: ArgumentHelp(
       "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
@@ -83,71 +106,119 @@ struct Evaluate: ParsableCommand {
     for (name, value) in [("context", context), ("stride", stride), ("windows", windows)] {
       if let value, value < 1 { throw ValidationError("--\(name) is \(value), not at least 1.") }
     }
+    if all && windows != nil { throw ValidationError("take either --all or --windows") }
+    if perplexity == nil && textFormat != nil {
+      throw ValidationError("--text-format is for a text; add --perplexity")
+    }
+    if sweep.sweep { return try validateSweep() }
+    if comparison.isPlan && comparison.selectors != nil {
+      throw ValidationError("a plan has its own densities; take either --plan or --selectors")
+    }
+    if comparison.selectors == nil && comparison.calibration != nil {
+      throw ValidationError("calibration text is for selectors; add --selectors")
+    }
     if (perplexity == nil) == (tasks.tasks == nil) {
       throw ValidationError("name either a text with --perplexity FILE or tasks with --tasks NAMES")
     }
     if tasks.tasks != nil { return try validateTasks() }
-    guard comparison.isAsked || streams != nil else { return }
+    guard comparison.isAsked || streams != nil else {
+      if all { throw ValidationError("--all is for comparisons; without one all windows are read") }
+      return
+    }
     if comparison.isAsked && streams != nil {
       throw ValidationError("--streams writes a file and compares nothing; leave one out")
     }
-    let others: [(String, Bool)] = [
-      ("stride", stride != nil), ("path", path != nil), ("sparsity", sparsity != nil),
-      ("bos", bos != nil), ("documents", documents),
-    ]
-    if let (name, _) = others.first(where: { $0.1 }) {
-      throw ValidationError("--\(name) is for perplexity alone; leave it out of comparisons")
+    if path == .prompt && comparison.speed {
+      throw ValidationError("speed is that of decoding; leave out --speed or --path prompt")
+    }
+    try refuse(
+      [
+        ("stride", stride != nil), ("path", path != nil && streams != nil),
+        ("sparsity", sparsity != nil), ("bos", bos != nil), ("documents", documents),
+      ], "is for perplexity alone; leave it out of comparisons")
+  }
+
+  /// A sweep has its own paths and modes.
+  private func validateSweep() throws {
+    guard perplexity != nil || tasks.tasks != nil else {
+      throw ValidationError("a sweep needs a text with --perplexity FILE, --tasks NAMES, or both")
+    }
+    try refuse(
+      [
+        ("stride", stride != nil), ("path", path != nil), ("sparsity", sparsity != nil),
+        ("bos", bos != nil), ("documents", documents), ("streams", streams != nil),
+        ("density", comparison.density != nil), ("mlp-density", comparison.mlpDensity != nil),
+        ("head-density", comparison.headDensity != nil), ("speed", comparison.speed),
+        ("eager-keys", comparison.eagerKeys), ("against", tasks.against != nil),
+      ], "has no place in a sweep; leave it out")
+  }
+
+  private func refuse(_ others: [(name: String, isGiven: Bool)], _ reason: String) throws {
+    if let other = others.first(where: { $0.isGiven }) {
+      throw ValidationError("--\(other.name) \(reason)")
     }
   }
 
   /// Tasks have no windows.
   private func validateTasks() throws {
-    let others: [(String, Bool)] = [
-      ("context", context != nil), ("stride", stride != nil), ("windows", windows != nil),
-      ("sparsity", sparsity != nil), ("bos", bos != nil), ("documents", documents),
-      ("streams", streams != nil), ("speed", comparison.speed),
-      ("eager-keys", comparison.eagerKeys),
-    ]
-    if let (name, _) = others.first(where: { $0.1 }) {
-      throw ValidationError("--\(name) is for perplexity; leave it out with --tasks")
-    }
+    try refuse(
+      [
+        ("context", context != nil), ("stride", stride != nil), ("windows", windows != nil),
+        ("all", all), ("sparsity", sparsity != nil), ("bos", bos != nil), ("documents", documents),
+        ("streams", streams != nil), ("speed", comparison.speed),
+        ("eager-keys", comparison.eagerKeys),
+      ], "is for perplexity; leave it out with --tasks")
   }
 
   func run() throws {
-    let text = try perplexity.map { EvaluationText(try InputFile.read($0)) }
+    let format = perplexity.map { textFormat ?? TextFormat(path: $0) } ?? .plain
+    let text = try perplexity.map { try EvaluationText.contents(of: $0, format: format) }
     let files = try tasks.files()
-    let calibration = try comparison.calibration.map { EvaluationText(try InputFile.read($0)) }
+    let calibration = try comparison.calibration.map { try EvaluationText.contents(of: $0) }
     let folder = try model.folder()
-    let threads = threads.count
-    let options = CPUOptions(threads: threads, instructionSet: isa ?? .best)
+    let options = CPUOptions(
+      threads: threads.count, instructionSet: isa ?? .best, cacheType: cacheType)
     let loaded = try backend.load(folder, cpu: options)
+    let subject = EvaluationSubject(
+      model: loaded, folder: folder,
+      provenance: Provenance(
+        model: loaded, cpu: options, version: DejaVuCommand.configuration.version))
+    if sweep.sweep {
+      let run = SweepCommand(
+        subject: subject, arguments: sweep, tasks: tasks, comparison: comparison, output: output)
+      return try run.run(
+        text: text, files: files, calibration: calibration, windows: windows, all: all,
+        length: context)
+    }
     guard let text else {
       let run = TaskCommand(
-        model: loaded, folder: folder, cpu: options, path: path ?? .prompt, arguments: tasks,
-        comparison: comparison, output: output)
+        subject: subject, path: path ?? .prompt, arguments: tasks, comparison: comparison,
+        output: output)
       return try run.answer(files, calibration: calibration)
     }
     if comparison.isAsked || streams != nil {
       let run = ComparisonRun(
-        model: loaded, folder: folder, threads: threads, options: comparison, output: output,
-        sample: try Self.sample(text, loaded, windows: windows ?? 16, length: context))
+        subject: subject, path: path ?? .decode, options: comparison, output: output,
+        sample: try Self.sample(
+          text, loaded, windows: all ? .max : windows ?? 16, length: context))
       if let streams { return try run.write(streams: streams) }
       return try run.compare(calibration: calibration)
     }
-    try measure(text, loaded, folder, threads)
+    try measure(text, format, subject)
   }
 
   private func measure(
-    _ text: EvaluationText, _ loaded: LanguageModel, _ folder: String, _ threads: Int
+    _ text: EvaluationText, _ format: TextFormat, _ subject: EvaluationSubject
   ) throws {
     let options = PerplexityOptions(
       context: context, stride: stride, windows: windows, beginsWithBOS: bos,
       separatesDocuments: documents, path: path ?? .prompt, mode: (sparsity ?? .off).mode)
     let line = ProgressLine(isShown: !output.quiet)
-    let result = try Perplexity(model: loaded, options: options).measure(text) { line.show($0) }
+    let result = try Perplexity(model: subject.model, options: options).measure(text) {
+      line.show($0)
+    }
     line.clear()
-    let report = PerplexityReport(
-      result, model: folder, loaded: loaded, threads: threads)
+    let report = PerplexityReport(result, subject, format: format)
     try StandardOutput.write((output.json ? try report.json() : report.text) + "\n")
   }
 
@@ -170,7 +241,15 @@ struct Evaluate: ParsableCommand {
   }
 }
 
+/// A loaded model and what results say about it.
+struct EvaluationSubject {
+  let model: LanguageModel
+  let folder: String
+  let provenance: Provenance
+}
+
 extension ScoringPath: ExpressibleByArgument {}
+extension TextFormat: ExpressibleByArgument {}
 
 /// What `--sparsity` may say.
 enum EvaluationSparsity: String, CaseIterable, ExpressibleByArgument {

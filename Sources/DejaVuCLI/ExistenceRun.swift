@@ -15,8 +15,8 @@ struct ExistenceRun {
   ///
   /// - Throws: what reading texts and models throws, and ``PlanError`` for a plan that is not there.
   func reports(folders: [String]) throws -> [ExistenceReport] {
-    let measured = EvaluationText(try InputFile.read(text))
-    let learned = try calibration.map { EvaluationText(try InputFile.read($0)) }
+    let measured = try EvaluationText.contents(of: text)
+    let learned = try calibration.map { try EvaluationText.contents(of: $0) }
     return try folders.map { try report(folder: $0, measured, learned) }
   }
 

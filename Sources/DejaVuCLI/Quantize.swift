@@ -115,7 +115,8 @@ struct Quantize: ParsableCommand {
     let model = try LanguageModel(path: source, backend: .cpu(cpu)) { bar.update($0) }
     let length = min(length, model.architecture.context)
     let sample = CalibrationText(
-      bytes: try TextFile.read(text), model: model, count: self.windows, length: length)
+      text: try EvaluationText.contents(of: text), model: model, count: self.windows, length: length
+    )
     guard !sample.windows.isEmpty else {
       throw QuantizationError.tooLittleText(tokens: sample.tokens, needed: length - 1)
     }

@@ -11,8 +11,8 @@ struct Report: ParsableCommand {
     abstract: "Measure models' contextual sparsity and draw it in one HTML file.",
     discussion: """
       Quality, bytes and speed of a stored plan beside dense and exact decoding, as 'dejavu eval \
-      --plan NAME --speed' measures them, and everything that 'dejavu inspect --sparsity' does. The \
-      file refers to nothing outside and needs no script; a table lies beneath every drawing.
+      --plan NAME --speed' measures them, and everything that 'dejavu inspect --sparsity' does; tasks by \
+      the oracle's rows with --task-data; sweeps that were made before. The file refers to nothing outside and needs no script; a table lies beneath every drawing.
 
         dejavu report --model opt-125m --text text.txt --output report.html --json report.json
       """)
@@ -26,7 +26,12 @@ struct Report: ParsableCommand {
   var models: [String] = []
 
   @Option(help: ArgumentHelp("Text to measure on; - reads a pipe.", valueName: "file"))
-  var text: String
+  var text: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Draw what an earlier --json holds and measure nothing.", valueName: "file"))
+  var from: String?
 
   @Option(
     help: ArgumentHelp(
@@ -56,8 +61,28 @@ struct Report: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Show what 'Scripts/nearest_rows.py --json FILE' found, too.", valueName: "file"))
-  var nearestRows: String?
+      "Show what 'Scripts/nearest_rows.py --json FILE' found, too; may be given several times.",
+      valueName: "file"))
+  var nearestRows: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Show what 'dejavu eval --sweep --json' printed, too; may be given several times.",
+      valueName: "file"))
+  var sweep: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Ask the tasks that have files in this folder: dense, by the oracle and under the plan.",
+      valueName: "folder"),
+    completion: .directory)
+  var taskData: String?
+
+  @Option(
+    parsing: .unconditional,
+    help: ArgumentHelp("Seeded items of each task (default: 200).", valueName: "count"),
+    transform: Numbers.whole(1...1_000_000))
+  var limit: Int?
 
   @Option(
     name: .shortAndLong, help: ArgumentHelp("The HTML file to write.", valueName: "file"),
@@ -76,6 +101,20 @@ struct Report: ParsableCommand {
   var quiet = false
 
   func validate() throws {
+    guard (text == nil) != (from == nil) else {
+      throw ValidationError(
+        "name either a text with --text FILE or an earlier --json with --from FILE")
+    }
+    let measured: [(String, Bool)] = [
+      ("model", !models.isEmpty), ("calibration", calibration != nil), ("plan", plan != nil),
+      ("windows", windows != nil), ("length", length != nil), ("task-data", taskData != nil),
+    ]
+    if from != nil, let (name, _) = measured.first(where: { $0.1 }) {
+      throw ValidationError("--from measures nothing; leave out --\(name)")
+    }
+    if taskData == nil && limit != nil {
+      throw ValidationError("--limit is for tasks; add --task-data FOLDER")
+    }
     if output == json { throw ValidationError("--output and --json name the same file") }
   }
 
@@ -91,18 +130,32 @@ struct Report: ParsableCommand {
     let nearest = try nearestRows.map {
       try NearestRows(json: Data(try InputFile.read($0)))
     }
+    let sweeps = try sweep.map { try SweepReport(json: try InputFile.read($0)) }
+    var report: SparsityReport
+    if let from {
+      report = try SparsityReport(earlier: try InputFile.read(from))
+    } else {
+      report = SparsityReport(
+        version: DejaVuCommand.configuration.version, commit: Checkout.commit,
+        models: try measuredModels(), nearestRows: [])
+    }
+    report.nearestRows += nearest
+    report.sweeps += sweeps
+    if let figures { try write(report.json() + "\n", to: figures) }
+    try write(report.html, to: page)
+  }
+
+  private func measuredModels() throws -> [SparsityReport.Model] {
+    let tasks = try taskData.map { try TaskArguments.files(["all"], in: $0) }
     let folders =
       models.isEmpty
       ? [try ModelOptions.folder(nil)] : try models.map { try ModelOptions.folder($0) }
     let run = ReportRun(
       existence: ExistenceRun(
-        text: text, calibration: calibration, plan: plan, threads: threads.count, isQuiet: quiet),
-      windows: windows ?? 16, length: length)
-    let report = SparsityReport(
-      version: DejaVuCommand.configuration.version, models: try run.models(folders: folders),
-      nearestRows: nearest)
-    if let figures { try write(report.json() + "\n", to: figures) }
-    try write(report.html, to: page)
+        text: text ?? "-", calibration: calibration, plan: plan, threads: threads.count,
+        isQuiet: quiet),
+      windows: windows ?? 16, length: length, tasks: tasks ?? [], limit: limit ?? 200)
+    return try run.models(folders: folders)
   }
 
   private func write(_ text: String, to file: AtomicFile) throws {

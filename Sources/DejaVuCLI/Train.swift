@@ -51,7 +51,7 @@ struct Train: ParsableCommand {
     Interrupt.install()
     let folder = try model.folder()
     let out = out ?? folder + "/" + PredictorFile.fileName
-    let documents = EvaluationText(try TextFile.read(text))
+    let documents = try EvaluationText.contents(of: text)
     // A place that cannot be written is found out now, not after half an hour.
     try AtomicFile(path: out).abandon()
     let statePath = resume ? out + ".training" : nil

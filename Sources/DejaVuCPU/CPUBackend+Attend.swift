@@ -60,7 +60,7 @@ extension CPUBackend {
     let (weights, cache) = (model.layers[layer], slice.cache)
     var job = dejavu_attention_job()
     job.kernels = kernels
-    job.weight_type = weights.query.dtype.code
+    job.weight_type = weights.query.format.code
     job.cache_type = cacheLayout.dtype.code
     job.query = weights.query.base
     job.key = weights.key.base
@@ -83,6 +83,7 @@ extension CPUBackend {
       job.window = cache.layout.window
       job.settled = UnsafePointer(cache.settled(layer: layer))
     }
+    job.rounded = UnsafeMutableRawPointer(scratch.rounded.base)
     job.keys = cache.keys(layer: layer)
     job.values = cache.values(layer: layer)
     job.capacity = cache.capacity

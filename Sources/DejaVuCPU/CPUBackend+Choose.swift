@@ -8,10 +8,14 @@ extension CPUBackend {
 
   package func assign(_ indices: [Int32], to rows: CPURows) {
     finishChoice()
-    for t in batch.tokens.indices {
-      rows.setCount(indices.count, of: t)
-      rows.list(of: t).update(from: indices, count: indices.count)
-    }
+    for t in batch.tokens.indices { rows.assign(indices, to: t) }
+  }
+
+  package func assign(each lists: [[Int32]], to rows: CPURows) {
+    precondition(
+      lists.count == batch.tokens.count, "\(lists.count) lists for \(batch.tokens.count) tokens")
+    finishChoice()
+    for (t, list) in lists.enumerated() { rows.assign(list, to: t) }
   }
 
   package func list(of token: Int, in rows: CPURows) -> [Int32] {
@@ -131,9 +135,8 @@ extension CPUBackend {
     let norms = CPUBuffer(capacity: 1, width: architecture.neurons)
     let down = model.layers[layer].bundle.down
     let row = CPUBuffer(capacity: 1, width: down.columns)
-    let widen = kernels.rows(down.dtype).widen
     for neuron in 0..<down.rows {
-      widen(row.base, down.base + neuron * down.stride, down.paddedColumns)
+      kernels.widen(neuron, of: down, into: row.base)
       var sum: Float = 0
       for i in 0..<down.columns { sum += row.base[i] * row.base[i] }
       norms.base[neuron] = sum.squareRoot()

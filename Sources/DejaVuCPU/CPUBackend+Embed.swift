@@ -4,11 +4,10 @@ package import DejaVuCore
 extension CPUBackend {
   package func embed(into x: CPUBuffer) {
     let table = model.tokenEmbedding
-    let widen = kernels.rows(table.dtype).widen
     let target = model.projectIn == nil ? x : scratch.embedding
     for (t, token) in batch.tokens.enumerated() {
       precondition(token >= 0 && Int(token) < table.rows, "token \(token) of \(table.rows)")
-      widen(target.row(t), table.base + Int(token) * table.stride, table.paddedColumns)
+      kernels.widen(Int(token), of: table, into: target.row(t))
     }
     tally.embedding += batch.tokens.count * table.rowBytes
     if let projectIn = model.projectIn {
@@ -25,14 +24,13 @@ extension CPUBackend {
   private func addPositions(to x: CPUBuffer) {
     guard case .learned(let offset) = architecture.positions, let table = model.positionEmbedding
     else { return }
-    let widen = kernels.rows(table.dtype).widen
     let row = scratch.accumulators.row(0)
     for slice in batch.slices {
       for i in 0..<slice.count {
         let position = slice.position + i + offset
         precondition(position < table.rows, "position \(position) of \(table.rows)")
-        widen(row, table.base + position * table.stride, table.paddedColumns)
-        kernels.pointee.add(x.row(slice.start + i), row, nil, table.paddedColumns)
+        kernels.widen(position, of: table, into: row)
+        kernels.pointee.add(x.row(slice.start + i), row, nil, table.columns)
       }
     }
     tally.embedding += batch.tokens.count * table.rowBytes
@@ -77,8 +75,10 @@ extension CPUBackend {
       case .attention(let layer): model.layers[layer].outputBias
       case .mlp(let layer): model.layers[layer].downBias
       }
+    // Behind the width, sums of groupwise rows hold what their padding's codes happen to mean.
+    let width = architecture.hidden
     eachToken { [kernels] t in
-      kernels.pointee.add(x.row(t), contribution.row(t), vector?.base, x.stride)
+      kernels.pointee.add(x.row(t), contribution.row(t), vector?.base, width)
     }
   }
 
@@ -132,8 +132,9 @@ extension CPUBackend {
   func project(_ x: CPUBuffer, tokens: Int, through matrix: RowMatrix, into out: CPUBuffer) {
     if tokens == 1 {
       dejavu_project_rows(
-        team.handle, kernels, matrix.dtype.code, out.base, out.stride, matrix.base, matrix.stride,
-        matrix.rows, x.base, x.stride, 1, matrix.paddedColumns)
+        team.handle, kernels, matrix.format.code, out.base, out.stride, matrix.base,
+        matrix.stride, matrix.rows, x.base, x.stride, 1, matrix.paddedColumns,
+        scratch.rounded.base)
     } else {
       pack(x.base, stride: x.stride, tokens: tokens, width: matrix.paddedColumns)
       product(matrix, tokens: tokens, byRows: true, into: out.base, stride: out.stride)
@@ -163,7 +164,7 @@ extension CPUBackend {
         by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride,
         epilogue: bias == nil && activation == nil ? nil : epilogue)
       dejavu_product(
-        team.handle, kernels, matrix.dtype.code, multipliesInBFloat16 ? 1 : 0, &job,
+        team.handle, kernels, matrix.format.code, multipliesInBFloat16 ? 1 : 0, &job,
         byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base)
     }
   }

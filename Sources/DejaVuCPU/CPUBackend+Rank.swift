@@ -59,8 +59,7 @@ extension CPUBackend {
     _ matrix: RowMatrix, rows: CPURows, times values: UnsafeMutablePointer<Float>
   ) -> Int {
     let (slices, count) = (scratch.mlpSlices, rows.count(of: 0))
-    let axpy = kernels.rows(matrix.dtype).axpy_rows
-    nonisolated(unsafe) let (list, values) = (rows.list(of: 0), values)
+    nonisolated(unsafe) let (list, values, kernels) = (rows.list(of: 0), values, kernels)
     nonisolated(unsafe) let (acc, read) = (scratch.accumulators, scratch.rowsRead)
     team.run(chunks: slices) { slice in
       let sum = acc.row(slice)
@@ -69,9 +68,7 @@ extension CPUBackend {
       for entry in slice * count / slices..<(slice + 1) * count / slices {
         let row = Int(list[entry])
         guard values[row] != 0 else { continue }
-        axpy(
-          sum, matrix.base + row * matrix.stride, matrix.stride, values + row, 1,
-          matrix.paddedColumns)
+        kernels.add(1, rowsOf: matrix, from: row, times: values + row, to: sum)
         read[slice] += 1
       }
     }
@@ -129,14 +126,13 @@ extension CPUBackend {
     nonisolated(unsafe) let context = scratch.context
     nonisolated(unsafe) let (parts, sizes) = (scratch.ranking.parts, scratch.ranking.sizes)
     nonisolated(unsafe) let backend = self
-    let axpy = kernels.rows(output.dtype).axpy_rows
     team.run(chunks: batch.tokens.count) { t in
       let sum = parts.row(t)
       for group in 0..<groups {
         sum.update(repeating: 0, count: parts.stride)
-        axpy(
-          sum, output.base + group * lanes * output.stride, output.stride,
-          context.row(t) + group * lanes, lanes, output.paddedColumns)
+        backend.kernels.add(
+          lanes, rowsOf: output, from: group * lanes, times: context.row(t) + group * lanes,
+          to: sum)
         sizes.row(t)[group] = backend.length(of: sum)
       }
     }

@@ -42,13 +42,15 @@ extension CPUBackend {
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
       dejavu_chosen_mlp_block(
-        team.handle, weights.bundle.matrix.dtype.code, &choice, &job, slices,
-        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+        team.handle, weights.bundle.matrix.format.code, &choice, &job, slices,
+        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead,
+        scratch.rounded.base)
       count = choice.counts?[0] ?? 0
     } else {
       dejavu_mlp_block(
-        team.handle, kernels, weights.bundle.matrix.dtype.code, &job, count, slices,
-        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead)
+        team.handle, kernels, weights.bundle.matrix.format.code, &job, count, slices,
+        scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead,
+        scratch.rounded.base)
     }
     dejavu_reduce_parts(
       team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,

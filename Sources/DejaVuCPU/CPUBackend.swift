@@ -61,10 +61,6 @@ package final class CPUBackend: Backend {
       throw .unavailable(
         backend: "CPU", reason: "this machine has no \(options.instructionSet.rawValue)")
     }
-    guard model.formats.allSatisfy({ $0.dtype != nil }) else {
-      throw .unavailable(
-        backend: "CPU", reason: "it has no kernels for weights in \(model.format.name)")
-    }
     let architecture = model.architecture
     self.model = model
     self.options = options
@@ -92,13 +88,19 @@ package final class CPUBackend: Backend {
     model: PackedModel, options: CPUOptions
   ) throws(BackendError) -> Bool {
     let has = options.instructionSet.multipliesBFloat16
+    let groupwise = model.formats.compactMap(\.groupwise).first
     guard let wanted = options.multipliesPromptInBFloat16 else {
-      return has && model.format == .plain(.bfloat16)
+      return has && groupwise == nil && model.format == .plain(.bfloat16)
     }
     if wanted && !has {
       throw .unavailable(
         backend: "CPU", reason: "this machine has no bfloat16 products; leave the prompt in float32"
       )
+    }
+    if wanted, let groupwise {
+      throw .unavailable(
+        backend: "CPU",
+        reason: "products with weights in \(groupwise.name) are in float32; leave the prompt so")
     }
     return wanted
   }

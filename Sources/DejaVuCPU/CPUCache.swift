@@ -14,29 +14,27 @@ package final class CPUCache: SequenceCache {
   package let layout: CPUCacheLayout
   package let capacity: Int
   package private(set) var count = 0
-  let keys: UnsafeMutableRawPointer
-  let values: UnsafeMutableRawPointer
+  private let reservedKeys: Reserved
+  private let reservedValues: Reserved
+  var keys: UnsafeMutableRawPointer { reservedKeys.base }
+  var values: UnsafeMutableRawPointer { reservedValues.base }
   /// `[layer][window, D]` inputs that attention read, where keys are deferred.
   let kept: CPUBuffer?
   /// `[layer][group]` first position whose key and value are not stored.
   let settled: UnsafeMutablePointer<Int32>
-  private let byteCount: Int
 
   package init(layout: CPUCacheLayout, capacity: Int) throws(BackendError) {
     self.layout = layout
     self.capacity = capacity
     let (bytes, overflow) = layout.bytesPerPosition.multipliedReportingOverflow(
       by: max(capacity, 1))
-    guard !overflow, let keys = Self.reserve(bytes / 2) else {
+    guard !overflow, let keys = Reserved(bytes: bytes / 2) else {
       throw .outOfMemory(what: "the key cache", bytes: bytes)
     }
-    guard let values = Self.reserve(bytes / 2) else {
-      munmap(keys, bytes / 2)
+    guard let values = Reserved(bytes: bytes / 2) else {
       throw .outOfMemory(what: "the value cache", bytes: bytes)
     }
-    byteCount = bytes / 2
-    self.keys = keys
-    self.values = values
+    (reservedKeys, reservedValues) = (keys, values)
     kept =
       layout.window > 0
       ? CPUBuffer(capacity: layout.layers * layout.window, width: layout.inputWidth) : nil
@@ -45,20 +43,7 @@ package final class CPUCache: SequenceCache {
     settled.initialize(repeating: 0, count: debts)
   }
 
-  deinit {
-    munmap(keys, byteCount)
-    munmap(values, byteCount)
-    settled.deallocate()
-  }
-
-  /// Address space only: pages cost nothing until a position is written.
-  private static func reserve(_ bytes: Int) -> UnsafeMutableRawPointer? {
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS
-    guard bytes > 0, let base = mmap(nil, bytes, PROT_READ | PROT_WRITE, flags, -1, 0),
-      base != MAP_FAILED
-    else { return nil }
-    return base
-  }
+  deinit { settled.deallocate() }
 
   package func truncate(to count: Int) {
     precondition(count >= 0 && count <= self.count, "cannot cut \(self.count) back to \(count)")
@@ -105,6 +90,29 @@ package final class CPUCache: SequenceCache {
   package var debt: Int {
     (0..<layout.layers * layout.groups).reduce(0) { $0 + count - Int(settled[$1]) }
   }
+}
+
+/// Address space, on huge pages where it is large: nothing is taken until a position is written.
+private final class Reserved {
+  let base: UnsafeMutableRawPointer
+  private let mapping: UnsafeMutableRawPointer
+  private let mapped: Int
+
+  /// Nil where there is none.
+  init?(bytes: Int) {
+    let isLarge = bytes >= HugePages.size
+    let (size, overflow) = bytes.addingReportingOverflow(isLarge ? HugePages.size : 0)
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS
+    guard bytes > 0, !overflow,
+      let mapping = mmap(nil, size, PROT_READ | PROT_WRITE, flags, -1, 0), mapping != MAP_FAILED
+    else { return nil }
+    self.mapping = mapping
+    mapped = size
+    base = isLarge ? HugePages.aligned(mapping) : mapping
+    if isLarge { HugePages.ask(for: base, byteCount: bytes) }
+  }
+
+  deinit { munmap(mapping, mapped) }
 }
 
 /// Sizes that all caches of one backend share.

@@ -38,6 +38,11 @@ package final class CPURows {
     counts[token] = count
   }
 
+  func assign(_ indices: [Int32], to token: Int) {
+    setCount(indices.count, of: token)
+    list(of: token).update(from: indices, count: indices.count)
+  }
+
   package func assign<Axis>(_ set: ActiveSet<Axis>, to token: Int) {
     precondition(set.universe == universe, "\(set.universe) rows against \(universe)")
     let list = list(of: token)

@@ -31,6 +31,8 @@ final class CPUScratch {
   private(set) var groups: CPUBuffer
   /// Per thread, for prompt attention.
   private(set) var attention: CPUBuffer
+  /// One vector, or one for each kept position, rounded for products with groupwise rows.
+  private(set) var rounded: CPUBuffer
   /// Working space of choosers, made when the first one runs.
   private var choice: ChoiceScratch?
   /// A choice begun and not made: the MLP block that reads it makes it while it computes.
@@ -71,6 +73,7 @@ final class CPUScratch {
     logits = CPUBuffer(capacity: 1, width: a.vocabulary)
     groups = CPUBuffer(capacity: 0, width: 0)
     attention = CPUBuffer(capacity: 0, width: 0)
+    rounded = CPUBuffer(capacity: 1, width: dejavu_rounded_bytes(Padding.width(widest)) / 4)
   }
 
   deinit {
@@ -95,6 +98,8 @@ final class CPUScratch {
     let group = dejavu_attention_scratch(
       layout.paddedHead, a.headsPerGroup, max(layout.window, 1), positions)
     if group > groups.stride { groups = CPUBuffer(capacity: a.kvHeads, width: group) }
+    let kept = max(layout.window, 1) * dejavu_rounded_bytes(Padding.width(a.hidden)) / 4
+    if kept > rounded.stride { rounded = CPUBuffer(capacity: 1, width: kept) }
     let thread = dejavu_prompt_attention_scratch(kernels, layout.paddedHead, positions)
     if thread > attention.stride {
       attention = CPUBuffer(capacity: options.threads, width: thread)

@@ -17,8 +17,7 @@ package struct ContributionMeasure {
     let down = layer.bundle.down
     let row = CPUBuffer(capacity: 1, width: down.columns)
     downNorms = (0..<down.rows).map { index in
-      loops.widen(
-        down.base + index * down.stride, down.dtype, count: down.paddedColumns, into: row.base)
+      loops.widen(index, of: down, into: row.base)
       return (0..<down.columns).reduce(Float(0)) { $0 + row.base[$1] * row.base[$1] }
         .squareRoot()
     }
@@ -29,9 +28,7 @@ package struct ContributionMeasure {
     let wide = CPUBuffer(capacity: lanes, width: output.columns)
     for group in 0..<groups {
       for lane in 0..<lanes {
-        loops.widen(
-          output.base + (group * lanes + lane) * output.stride, output.dtype,
-          count: output.paddedColumns, into: wide.row(lane))
+        loops.widen(group * lanes + lane, of: output, into: wide.row(lane))
       }
       arithmetic.pack(wide.base, stride: wide.stride, rows: lanes, columns: output.paddedColumns)
       arithmetic.multiply(

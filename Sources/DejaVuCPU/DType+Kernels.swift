@@ -12,6 +12,18 @@ extension DType {
   }
 }
 
+extension WeightFormat {
+  /// The kernels' number for rows of this format: DEJAVU_CODED(...) for groupwise ones.
+  var code: Int32 {
+    switch self {
+    case .plain(let dtype): dtype.code
+    case .groupwise(let format):
+      Int32(
+        1 << 16 | format.bits << 3 | (format.group / 64) << 1 | (format.hasZeros ? 1 : 0))
+    }
+  }
+}
+
 extension Activation {
   var code: Int32 {
     switch self {
@@ -24,6 +36,23 @@ extension Activation {
 }
 
 extension UnsafePointer<dejavu_kernels> {
+  /// One row of a matrix as floats, with zeros for its padding, whose codes mean nothing.
+  func widen(_ row: Int, of matrix: RowMatrix, into out: UnsafeMutablePointer<Float>) {
+    let (columns, padded) = (matrix.columns, matrix.paddedColumns)
+    dejavu_widen_row(self, matrix.format.code, out, matrix.base + row * matrix.stride, padded)
+    (out + columns).update(repeating: 0, count: padded - columns)
+  }
+
+  /// acc += Σ_r values[r] · matrix[first + r].
+  func add(
+    _ count: Int, rowsOf matrix: RowMatrix, from first: Int, times values: UnsafePointer<Float>,
+    to acc: UnsafeMutablePointer<Float>
+  ) {
+    dejavu_add_rows(
+      self, matrix.format.code, acc, matrix.base + first * matrix.stride, matrix.stride, values,
+      count, 0, matrix.paddedColumns, matrix.paddedColumns)
+  }
+
   /// The kernels over rows stored as `dtype`.
   func rows(_ dtype: DType) -> dejavu_row_kernels {
     switch dtype {

@@ -98,6 +98,11 @@ package struct RowLoops: @unchecked Sendable {
     kernels.rows(dtype).widen(out, from, count)
   }
 
+  /// One row of a matrix, padding included.
+  package func widen(_ row: Int, of matrix: RowMatrix, into out: UnsafeMutablePointer<Float>) {
+    kernels.widen(row, of: matrix, into: out)
+  }
+
   package func narrow(
     _ from: UnsafePointer<Float>, _ dtype: DType, count: Int, into out: UnsafeMutableRawPointer
   ) {

@@ -15,7 +15,7 @@ extension GatherProducts {
       skips: skips, threshold: 0, down_norms: nil, scattered: skips, prefetches_down: 0)
     dejavu_mlp_block(
       team.handle, kernels, dtype.code, &job, count, slices, accumulators.base,
-      accumulators.stride, rowsRead)
+      accumulators.stride, rowsRead, nil)
     dejavu_reduce_parts(
       team.handle, kernels, out.base, accumulators.base, accumulators.stride, slices, out.stride)
   }
@@ -93,7 +93,7 @@ extension GatherProducts {
     }
     dejavu_project_rows(
       team.handle, kernels, dtype.code, out, rows, matrix, width * dtype.size, rows, vector, width,
-      1, width)
+      1, width, nil)
   }
 
   // Traffic ---------------------------------------------------------------------------------------

@@ -1,28 +1,20 @@
 package import DejaVuCore
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#endif
-
 /// Memory of groupwise matrices, on huge pages where it is large and the system grants them.
 package final class GroupwiseStorage: @unchecked Sendable {
   // Safe to share: written once, before anyone reads.
   package let base: UnsafeMutableRawPointer
   package let byteCount: Int
 
-  private static let hugePage = 2 << 20
-
   /// Zeroed memory of `byteCount` bytes.
   package init(byteCount: Int) {
     self.byteCount = byteCount
-    let isLarge = byteCount >= Self.hugePage
-    base = .allocate(byteCount: max(byteCount, 64), alignment: isLarge ? Self.hugePage : 64)
-    #if os(Linux)
-      // Whole pages only: what shares the last one belongs to somebody else.
-      if isLarge { madvise(base, byteCount / Self.hugePage * Self.hugePage, 14) }  // MADV_HUGEPAGE
-    #endif
+    let isLarge = byteCount >= HugePages.size
+    base = .allocate(byteCount: max(byteCount, 64), alignment: isLarge ? HugePages.size : 64)
+    // Whole pages only: what shares the last one belongs to somebody else.
+    if isLarge {
+      HugePages.ask(for: base, byteCount: byteCount / HugePages.size * HugePages.size)
+    }
     base.initializeMemory(as: UInt8.self, repeating: 0, count: max(byteCount, 64))
   }
 

@@ -18,14 +18,17 @@ package struct ShadowMaker {
     let bytes = GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
     let storage = GroupwiseStorage(byteCount: bytes * matrix.rows)
     nonisolated(unsafe) let target = storage.base
-    let widen = backend.kernels.rows(matrix.dtype).widen
+    nonisolated(unsafe) let kernels = backend.kernels
     let piece = 64
     backend.team.run(chunks: (matrix.rows + piece - 1) / piece) { chunk in
-      withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { row in
+      // A padded row may be wider than whole groups, and the other way round.
+      withUnsafeTemporaryAllocation(
+        of: Float.self, capacity: max(columns, matrix.paddedColumns)
+      ) { row in
         guard let wide = row.baseAddress else { return }
         for r in chunk * piece..<min((chunk + 1) * piece, matrix.rows) {
           wide.initialize(repeating: 0, count: columns)
-          widen(wide, matrix.base + r * matrix.stride, matrix.columns)
+          kernels.widen(r, of: matrix, into: wide)
           dejavu_quantize_row(target + r * bytes, wide, columns, Int32(bits))
         }
       }

@@ -41,6 +41,17 @@ extension CUDABackend {
         source: source, counts: rows.counts, lists: rows.lists, list_stride: Int32(rows.universe)))
   }
 
+  /// Lists that differ are copied between launches: the step is not replayed.
+  package func assign(each lists: [[Int32]], to rows: CUDARows) {
+    precondition(
+      lists.count == batch.tokens.count, "\(lists.count) lists for \(batch.tokens.count) tokens")
+    guard lists.count > 1 else { return assign(lists.first ?? [], to: rows) }
+    flush()
+    device.wait()
+    reserve(rows)
+    attempt { () throws(BackendError) in try rows.copy(lists: lists) }
+  }
+
   /// Makes room for the lists of this batch.
   func reserve(_ rows: CUDARows) {
     attempt { () throws(BackendError) in

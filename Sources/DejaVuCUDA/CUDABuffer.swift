@@ -100,6 +100,11 @@ package final class CUDARows {
   /// Sets every token's list at once, outside of any step.
   package func assign(lists rows: [[Int32]]) throws(BackendError) {
     _ = try reserve(tokens: rows.count)
+    try copy(lists: rows)
+  }
+
+  /// The same where there is room already.
+  func copy(lists rows: [[Int32]]) throws(BackendError) {
     let counts = rows.map { Int32($0.count) }
     counts.withUnsafeBytes { bytes in
       if let from = bytes.baseAddress { device.copy(from, to: self.counts, bytes: bytes.count) }

@@ -160,6 +160,8 @@ package protocol Backend: AnyObject {
     into rows: Rows)
   /// The same rows for every token of the batch.
   func assign(_ indices: [Int32], to rows: Rows)
+  /// A list of its own for each token of the batch.
+  func assign(each lists: [[Int32]], to rows: Rows)
   /// The rows that were chosen for a token of the batch: for measuring.
   func list(of token: Int, in rows: Rows) -> [Int32]
 

@@ -94,6 +94,14 @@ public enum ChoiceRule: Hashable, Sendable {
   case highest(Int)
 }
 
+/// How scores become sets in a plan, whatever the layer.
+package enum RuleKind: String, CaseIterable, Hashable, Sendable {
+  /// Rows whose score is above the layer's threshold: as many as the token needs.
+  case threshold
+  /// The rows of the highest scores, the same number for every token.
+  case count
+}
+
 extension ChoiceRule {
   /// The rows whose scores meet the rule, ascending.
   package func rows(of scores: some RandomAccessCollection<Float>) -> [Int32] {

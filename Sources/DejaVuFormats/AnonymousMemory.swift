@@ -21,8 +21,7 @@ package final class AnonymousMemory: @unchecked Sendable {
   /// - Throws: ``BackendError/outOfMemory(what:bytes:)``, also when `count` exceeds the memory that
   ///   this machine has free, which would otherwise end the process later.
   package init(count: Int, what: String) throws(BackendError) {
-    let alignment = 2 << 20
-    let (size, overflow) = count.addingReportingOverflow(2 * alignment)
+    let (size, overflow) = count.addingReportingOverflow(2 * HugePages.size)
     if overflow || size > Self.available { throw .outOfMemory(what: what, bytes: count) }
     let flags = MAP_PRIVATE | MAP_ANONYMOUS
     guard let mapping = mmap(nil, size, PROT_READ | PROT_WRITE, flags, -1, 0),
@@ -30,13 +29,10 @@ package final class AnonymousMemory: @unchecked Sendable {
     else { throw .outOfMemory(what: what, bytes: count) }
     self.mapping = mapping
     mappedCount = size
-    let address = UInt(bitPattern: mapping)
-    let aligned = (address + UInt(alignment) - 1) / UInt(alignment) * UInt(alignment)
-    base = mapping + Int(aligned - address)
+    base = HugePages.aligned(mapping)
     self.count = count
-    #if os(Linux)
-      madvise(base, (count + alignment - 1) / alignment * alignment, 14)  // MADV_HUGEPAGE
-    #endif
+    HugePages.ask(
+      for: base, byteCount: (count + HugePages.size - 1) / HugePages.size * HugePages.size)
   }
 
   deinit { munmap(mapping, mappedCount) }

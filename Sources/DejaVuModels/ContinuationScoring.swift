@@ -12,6 +12,17 @@ package struct ScoredText: Hashable, Sendable {
     self.tokens = tokens
     self.first = first
   }
+
+  /// Tokens that all texts begin with, before the last one of any context: that one has to be read
+  /// with its logits.
+  package static func sharedTokens(of texts: [ScoredText]) -> Int {
+    guard let model = texts.first?.tokens else { return 0 }
+    return texts.reduce(model.count) { shared, text in
+      let limit = min(shared, text.first - 1)
+      return zip(model, text.tokens).prefix(limit).enumerated()
+        .first { $0.element.0 != $0.element.1 }?.offset ?? limit
+    }
+  }
 }
 
 /// How likely a model finds a continuation.
@@ -65,7 +76,7 @@ extension Session {
       truncate(to: start)
       self.mode = mode
     }
-    let shared = Self.sharedTokens(of: texts)
+    let shared = ScoredText.sharedTokens(of: texts)
     let prefix = texts.first?.tokens[..<shared] ?? []
     if positions == .continuation { self.mode = .dense }
     try read(prefix, path: positions == .continuation ? .prompt : path)
@@ -103,17 +114,6 @@ extension Session {
     switch path {
     case .prompt: try run(tokens, wanted: .none) { _, _ in }
     case .decode: for token in tokens { _ = try decode(token) }
-    }
-  }
-
-  /// Tokens that all texts begin with, before the last one of any context: that one has to be read
-  /// with its logits.
-  private static func sharedTokens(of texts: [ScoredText]) -> Int {
-    guard let model = texts.first?.tokens else { return 0 }
-    return texts.reduce(model.count) { shared, text in
-      let limit = min(shared, text.first - 1)
-      return zip(model, text.tokens).prefix(limit).enumerated()
-        .first { $0.element.0 != $0.element.1 }?.offset ?? limit
     }
   }
 }

@@ -39,7 +39,8 @@ package final class PlannedRows<B: Backend>: Selector {
   /// One set of lists for each layer and axis, since sets may be chosen a layer early.
   private var heads: [B.Rows?]
   private var neurons: [B.Rows?]
-  private var step: UInt64 = 0
+  /// What the step reads: random rows are drawn for a token where it stands.
+  private var batch: [(token: TokenID, position: Int)] = []
   /// Sees what each chooser listed for the first token of a step; nil unless sets are measured.
   package var observer: ((ChooserSite, [Int32]) -> Void)?
 
@@ -60,9 +61,17 @@ package final class PlannedRows<B: Backend>: Selector {
     }
   }
 
+  /// Starts a step.
+  ///
+  /// - Parameters:
+  ///   - tokens: those of the step, of one sequence.
+  ///   - position: where the first of them stands.
+  package func begin(_ tokens: some Collection<TokenID>, at position: Int) {
+    batch = tokens.enumerated().map { ($0.element, position + $0.offset) }
+  }
+
   package func heads(for layer: Int, seeing x: B.Buffer) -> RowChoice<B.Rows> {
     if layer == 0 {
-      step &+= 1
       for each in sparsity.plan.layers.indices {
         choose(.heads, each, when: [.embedding], seeing: x)
         choose(.neurons, each, when: [.embedding], seeing: x)
@@ -122,7 +131,9 @@ package final class PlannedRows<B: Backend>: Selector {
     case .fixed(let list) where placements.contains(.same):
       backend.assign(list, to: rows)
     case .random(let density, let seed) where placements.contains(.same):
-      backend.assign(randomRows(axis, layer, density, seed), to: rows)
+      backend.assign(
+        each: batch.map { randomRows(axis, layer, density, seed, $0.token, at: $0.position) },
+        to: rows)
     case .shadow, .lowRank, .fixed, .random: return
     }
   }
@@ -135,12 +146,16 @@ package final class PlannedRows<B: Backend>: Selector {
     if let observer { observer(site, backend.list(of: 0, in: rows)) }
   }
 
+  /// The same set for a token in its place however its text is read.
   private func randomRows(
-    _ axis: RowAxis, _ layer: Int, _ density: Double, _ seed: UInt64
+    _ axis: RowAxis, _ layer: Int, _ density: Double, _ seed: UInt64, _ token: TokenID,
+    at position: Int
   ) -> [Int32] {
-    let universe = axis == .heads ? backend.architecture.kvHeads : backend.architecture.neurons
-    let stream = seed &+ step &* 1_000_003 &+ UInt64(layer) &* 7919
-    let rows = (0..<universe).filter {
+    let parts = [layer, axis == .heads ? 0 : 1, position, Int(token)]
+    let stream = parts.reduce(seed) {
+      SplitMix64.mixed($0 &+ (UInt64($1) &+ 1) &* SplitMix64.increment)
+    }
+    let rows = (0..<axis.rows(backend.architecture)).filter {
       Sampler.uniform(seed: stream, counter: UInt64($0)) < density
     }
     return rows.isEmpty ? [0] : rows.map { Int32($0) }

@@ -155,6 +155,7 @@ package final class DecoderSession<B: Backend>: Session {
     case .exact: try decoder.step(batch, selector: NonzeroRows<B>())
     case .sparse:
       guard let planned else { preconditionFailure("a sparse run needs a plan") }
+      planned.begin(tokens, at: cache.count)
       try decoder.step(batch, selector: planned)
     }
   }

@@ -14,6 +14,14 @@ extension ReferenceBackend {
     for t in batch.tokens.indices { rows.assign(set, to: t) }
   }
 
+  package func assign(each lists: [[Int32]], to rows: ReferenceRows) {
+    precondition(
+      lists.count == batch.tokens.count, "\(lists.count) lists for \(batch.tokens.count) tokens")
+    for (t, list) in lists.enumerated() {
+      rows.assign(ActiveSet<Neurons>(list, of: rows.universe), to: t)
+    }
+  }
+
   /// Row r is chosen when (second · (first · norm(x)) + bias)[r] · gain[r] is above the threshold,
   /// with every vector rounded to 8 bits before it is multiplied.
   package func choose(

@@ -45,7 +45,7 @@ static void expect(const char *what, const float *found, const float *wanted, si
   }
 }
 
-static float *zeros(size_t count) { return calloc(count, sizeof(float)); }
+static float *zeros_of(size_t count) { return calloc(count, sizeof(float)); }
 
 static void check_rows(const dejavu_kernels *k, int32_t type, size_t d) {
   enum { ROWS = 11, TOKENS = 3 };
@@ -58,7 +58,7 @@ static void check_rows(const dejavu_kernels *k, int32_t type, size_t d) {
   fast->dot_rows(y, ROWS, w, stride, ROWS, x, d, TOKENS, d);
   plain->dot_rows(z, ROWS, w, stride, ROWS, x, d, TOKENS, d);
   expect("dot_rows", y, z, TOKENS * ROWS, 1e-5f * sqrtf((float)d));
-  float *a = zeros(d), *b = zeros(d);
+  float *a = zeros_of(d), *b = zeros_of(d);
   fast->axpy_rows(a, w, stride, x, ROWS, d);
   plain->axpy_rows(b, w, stride, x, ROWS, d);
   expect("axpy_rows", a, b, d, 1e-5f);
@@ -95,7 +95,7 @@ static void check_mlp(const dejavu_kernels *k, int32_t type, size_t d, int gated
                         .list = listed ? list : NULL, .gated = gated, .activation = DEJAVU_RELU,
                         .skips = 1, .scattered = listed};
   size_t count = listed ? sizeof list / sizeof *list : NEURONS;
-  float *a = zeros(d), *b = zeros(d);
+  float *a = zeros_of(d), *b = zeros_of(d);
   size_t read = k->rows[type].mlp_rows(&job, 0, count, a);
   size_t plain = dejavu_kernels_for(DEJAVU_SCALAR)->rows[type].mlp_rows(&job, 0, count, b);
   expect("mlp_rows", a, b, d, 1e-4f * (float)d);
@@ -106,7 +106,7 @@ static void check_mlp(const dejavu_kernels *k, int32_t type, size_t d, int gated
 static void check_product(const dejavu_kernels *k, int32_t type, int by_rows) {
   enum { TOKENS = 17, INNER = 300, COLUMNS = 77 };
   void *b = stored(type, INNER * COLUMNS);
-  float *a = zeros(TOKENS * INNER), *c = zeros(TOKENS * COLUMNS), *e = zeros(TOKENS * COLUMNS);
+  float *a = zeros_of(TOKENS * INNER), *c = zeros_of(TOKENS * COLUMNS), *e = zeros_of(TOKENS * COLUMNS);
   float bias[COLUMNS], *scratch = malloc(dejavu_gemm_scratch());
   fill(a, TOKENS * INNER), fill(bias, COLUMNS);
   dejavu_epilogue epilogue = {.bias = bias, .activation = DEJAVU_RELU};
@@ -147,6 +147,139 @@ static void check_groupwise(const dejavu_kernels *k, int32_t bits, size_t d) {
   plain->groupwise_scores(b, &w, &v, 0, ROWS);
   expect("groupwise_scores", a, b, ROWS, 1e-4f);
   free(rows);
+}
+
+/// Rows of random codes, scales of about 2^-7 and zeros.
+static uint8_t *coded(int32_t bits, int32_t group, int zeros, size_t rows, size_t d,
+                      size_t *stride) {
+  size_t blocks = (d + 127) / 128, groups = blocks * 128 / (size_t)group;
+  size_t codes = blocks * 16 * (size_t)bits, zero = zeros ? bits == 8 ? 2 : 1 : 0;
+  *stride = (codes + groups * (2 + zero) + 3) / 4 * 4;
+  uint8_t *out = malloc(rows * *stride);
+  for (size_t r = 0; r < rows; r++) {
+    uint8_t *row = out + r * *stride;
+    for (size_t i = 0; i < *stride; i++) row[i] = (uint8_t)(127.5f * (unit() + 1));
+    for (size_t g = 0; g < groups; g++) {
+      // Every ninth group is all zeros.
+      float scale = g % 9 == 8 ? 0 : 0.0078f * (1.5f + unit());
+      dejavu_kernels_for(DEJAVU_SCALAR)->rows[DEJAVU_F16].narrow(row + codes + 2 * g, &scale, 1);
+      if (zero == 2) row[codes + 2 * groups + 2 * g + 1] = 0;
+    }
+  }
+  return out;
+}
+
+/// Against the plain version, whose integers are the same; and against the exact products of the
+/// exact weights: what is rounded is off by 2^-16 of the greatest of its group.
+static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int zeros, size_t d) {
+  enum { ROWS = 11, TOKENS = 2 };
+  const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
+  int32_t format = DEJAVU_CODED(bits, log, zeros);
+  size_t stride, bytes = dejavu_rounded_bytes(d);
+  uint8_t *w = coded(bits, 32 << log, zeros, ROWS, d, &stride);
+  float *wide = zeros_of(ROWS * d), *same = zeros_of(d), x[TOKENS * MOST];
+  float y[TOKENS * ROWS], z[TOKENS * ROWS], exact[TOKENS * ROWS] = {0};
+  fill(x, TOKENS * d);
+  for (size_t r = 0; r < ROWS; r++) {
+    k->coded_widen(wide + r * d, w + r * stride, 0, d, d, format);
+    plain->coded_widen(same, w + r * stride, 0, d, d, format);
+    expect("coded_widen", wide + r * d, same, d, 0);
+  }
+  k->coded_widen(same, w + stride, 32, d, d, format);
+  expect("coded_widen of a part", same, wide + d + 32, d - 32, 0);
+  char *rounded[2] = {malloc(TOKENS * bytes), malloc(TOKENS * bytes)};
+  for (size_t t = 0; t < TOKENS; t++) {
+    k->coded_round(rounded[0] + t * bytes, x + t * d, d, format);
+    plain->coded_round(rounded[1] + t * bytes, x + t * d, d, format);
+  }
+  k->coded_dot_rows(y, ROWS, w, stride, ROWS, rounded[0], bytes, TOKENS, d, format);
+  plain->coded_dot_rows(z, ROWS, w, stride, ROWS, rounded[1], bytes, TOKENS, d, format);
+  float *a = zeros_of(d), *b = zeros_of(d), *c = zeros_of(d), weights = 0, norm = 0;
+  for (size_t i = 0; i < ROWS * d; i++) weights = fmaxf(weights, fabsf(wide[i]));
+  expect("coded_dot_rows", y, z, TOKENS * ROWS, 2e-7f * weights * (float)(d << bits) / 2);
+  for (size_t t = 0; t < TOKENS; t++)
+    for (size_t r = 0; r < ROWS; r++)
+      for (size_t i = 0; i < d; i++) exact[t * ROWS + r] += x[t * d + i] * wide[r * d + i];
+  expect("rounding of a product", y, exact, TOKENS * ROWS, 0x1p-16f * weights * (float)d);
+  k->coded_axpy_rows(a, w, stride, x, ROWS, 0, d, d, format);
+  plain->coded_axpy_rows(b, w, stride, x, ROWS, 0, d, d, format);
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t i = 0; i < d; i++) c[i] += x[r] * wide[r * d + i], norm += fabsf(x[r]);
+  expect("coded_axpy_rows", a, b, d, 1e-5f * (float)(1 << bits) / 2);
+  expect("rounding of a sum", a, c, d, 0x1p-16f * 4 * ROWS * weights * (float)(1 << bits));
+  if (d > 128) {
+    memset(b, 0, d * sizeof(float));
+    k->coded_axpy_rows(b, w, stride, x, ROWS, 128, d, d, format);
+    expect("coded_axpy_rows of a part", b + 128, a + 128, d - 128, 0);
+  }
+  free(w), free(wide), free(same), free(rounded[0]), free(rounded[1]), free(a), free(b), free(c);
+}
+
+static void check_coded_mlp(const dejavu_kernels *k, int32_t bits, size_t d, int gated,
+                            int listed) {
+  enum { NEURONS = 40 };
+  const int32_t list[] = {0, 3, 4, 9, 10, 11, 25, 38, 39};
+  int32_t format = DEJAVU_CODED(bits, 1, 0);
+  size_t stride, count = listed ? sizeof list / sizeof *list : NEURONS;
+  uint8_t *bundle = coded(bits, 64, 0, NEURONS * (gated ? 3 : 2), d, &stride);
+  float x[MOST], bias[NEURONS], *a = zeros_of(d), *b = zeros_of(d), *c = zeros_of(d);
+  fill(x, d), fill(bias, NEURONS);
+  dejavu_mlp_job job = {.bundle = bundle, .row_stride = stride, .d = d, .x = x, .up_bias = bias,
+                        .gate_bias = gated ? bias : NULL, .list = listed ? list : NULL,
+                        .gated = gated, .activation = DEJAVU_RELU, .skips = 1,
+                        .scattered = listed};
+  const dejavu_kernels *tables[] = {k, dejavu_kernels_for(DEJAVU_SCALAR)};
+  size_t read[2];
+  for (int i = 0; i < 2; i++) {
+    void *rounded = malloc(dejavu_rounded_bytes(d));
+    tables[i]->coded_round(rounded, x, d, format);
+    read[i] = tables[i]->coded_mlp_rows(&job, format, rounded, 0, count, i == 0 ? a : b);
+    job.skips = 0;
+    if (i == 0) tables[i]->coded_mlp_rows(&job, format, rounded, 0, count, c);
+    job.skips = 1;
+    free(rounded);
+  }
+  expect("coded_mlp_rows", a, b, d, 1e-4f * (float)d);
+  expect("rows of zero left out", c, a, d, 0);
+  if (read[0] != read[1])
+    printf("FAILED coded_mlp_rows: %zu rows, not %zu\n", read[0], read[1]), failures++;
+  free(bundle), free(a), free(b), free(c);
+}
+
+static void check_coded_product(const dejavu_kernels *k, int32_t bits, int by_rows) {
+  enum { TOKENS = 17, INNER = 320, COLUMNS = 96 };
+  size_t rows = by_rows ? COLUMNS : INNER, d = by_rows ? INNER : COLUMNS, stride;
+  int32_t format = DEJAVU_CODED(bits, 0, 1);
+  uint8_t *b = coded(bits, 32, 1, rows, d, &stride);
+  float *wide = zeros_of(rows * d), *c = zeros_of(TOKENS * COLUMNS);
+  float *e = zeros_of(TOKENS * COLUMNS), *a = zeros_of(TOKENS * INNER);
+  float *scratch = malloc(dejavu_gemm_scratch());
+  fill(a, TOKENS * INNER);
+  for (size_t r = 0; r < rows; r++) k->coded_widen(wide + r * d, b + r * stride, 0, d, d, format);
+  void *packed = malloc(dejavu_packed_a_bytes(k, TOKENS, INNER));
+  k->pack_a(packed, a, INNER, TOKENS, INNER);
+  dejavu_gemm_job job = {.packed_a = packed, .tokens = TOKENS, .k = INNER, .b = b,
+                         .b_stride = stride, .by_rows = by_rows, .c = c, .c_stride = COLUMNS};
+  k->coded_gemm(&job, format, d, 0, COLUMNS, scratch);
+  job.b = wide, job.b_stride = d * sizeof(float), job.c = e;
+  k->rows[DEJAVU_F32].gemm(&job, 0, COLUMNS, scratch);
+  expect("coded_gemm", c, e, TOKENS * COLUMNS, 0);
+  free(b), free(wide), free(a), free(c), free(e), free(scratch), free(packed);
+}
+
+static void check_every_format(const dejavu_kernels *k) {
+  static const size_t widths[] = {32, 96, 128, 768, 1120, 2048};
+  for (int32_t bits = 2; bits <= 8; bits++) {
+    if (bits == 5 || bits == 7) continue;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+      for (int choice = 0; choice < 6; choice++)
+        check_coded(k, bits, choice / 2, choice & 1, widths[i]);
+      for (int choice = 0; choice < 4; choice++)
+        check_coded_mlp(k, bits, widths[i], choice & 1, choice >> 1);
+    }
+    check_coded_product(k, bits, 0);
+    check_coded_product(k, bits, 1);
+  }
 }
 
 static void check_vectors(const dejavu_kernels *k, size_t n) {
@@ -192,6 +325,7 @@ static void check_table(const dejavu_kernels *k) {
   }
   for (int32_t bits = 2; bits <= 8; bits *= 2)
     for (size_t d = 64; d <= 1024; d += 64) check_groupwise(k, bits, d);
+  check_every_format(k);
   for (size_t n = 1; n < 200; n += 13) check_vectors(k, n);
 }
 

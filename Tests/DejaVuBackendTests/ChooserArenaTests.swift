@@ -37,7 +37,8 @@ struct ChooserArenaTests {
     init(_ owner: GroupwiseStorage) { self.owner = owner }
   }
 
-  @Test func `matrices in an arena are the ones that were adopted, and biases outlive their file`() {
+  @Test func `matrices in an arena are the ones that were adopted, and biases outlive their file`()
+  {
     var (adopted, owner, expected): (ChooserWeights?, WeakOwner, [[UInt8]])
     do {
       let original = chooser()

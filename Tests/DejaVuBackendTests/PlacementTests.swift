@@ -111,6 +111,7 @@ private final class RecordingBackend: Backend {
     read[rows.name, default: []].append(x.name)
   }
   func assign(_ indices: [Int32], to rows: Label) {}
+  func assign(each lists: [[Int32]], to rows: Label) {}
   func list(of token: Int, in rows: Label) -> [Int32] { [] }
   func begin(_ batch: StepBatch<Cache>) {}
   func embed(into x: Label) { x.name = "x0" }

@@ -73,8 +73,12 @@ final class PlanStory {
   let tokens: [TokenID]
   let prompt = 13
 
-  init(_ tiny: TinyModel, dtype: DType = .float32) {
-    model = tiny.model(dtype: dtype)
+  convenience init(_ tiny: TinyModel, dtype: DType = .float32) {
+    self.init(model: tiny.model(dtype: dtype))
+  }
+
+  init(model: PackedModel) {
+    self.model = model
     var random = SeededRandom(seed: 21)
     let vocabulary = UInt64(model.architecture.vocabulary)
     tokens = (0..<40).map { _ in TokenID(random.next() % vocabulary) }

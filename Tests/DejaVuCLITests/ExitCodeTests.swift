@@ -48,7 +48,7 @@ struct ExitCodeTests {
     ["--selectors", "static", "--mlp-density", "0.5"],
     ["--selectors", "oracle", "--mlp-density", "0"],
     ["--selectors", "oracle", "--mlp-density", "0.5", "--plan", "1%"],
-    ["--selectors", "oracle", "--mlp-density", "0.5", "--path", "decode"],
+    ["--selectors", "oracle", "--mlp-density", "0.5", "--stride", "4"],
     ["--mlp-density", "0.5"], ["--speed"], ["--calibration", "x"],
     ["--plan", "1%", "--sparsity", "exact"], ["--isa", "mmx"],
   ])

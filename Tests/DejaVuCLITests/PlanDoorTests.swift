@@ -229,6 +229,29 @@ struct PlanDoorTests {
     #expect(try generate(["--sparsity", "1%"], model: model).status == 0)
   }
 
+  // A drawing -------------------------------------------------------------------------------------
+
+  @Test func `runs of an earlier result of the same tokens are drawn beside`() throws {
+    let text = String(repeating: "The sea was wide and deep. ", count: 300)
+    let (drawing, earlier) = (folder.path("drawing.svg"), folder.path("earlier.json"))
+    func evaluate(_ more: [String]) throws -> Program.Result {
+      try Program.run(
+        ["eval", "--perplexity", "-", "--plan", "1%", "--windows", "2", "--quiet"] + more,
+        input: Array(text.utf8))
+    }
+    let first = try evaluate(["--length", "64", "--json"])
+    #expect(first.status == 0, "\(first.errors)")
+    try Data(first.output.utf8).write(to: folder.url("earlier.json"))
+    let drawn = try evaluate(["--length", "64", "--plot", drawing, "--beside", earlier])
+    #expect(drawn.status == 0, "\(drawn.errors)")
+    let svg = folder.text("drawing.svg")
+    #expect(svg.components(separatedBy: "<polyline").count - 1 == 3)
+    #expect(svg.components(separatedBy: ">float16<").count - 1 == 6)
+    let other = try evaluate(["--length", "32", "--plot", drawing, "--beside", earlier])
+    #expect(other.status == 65 && other.errors.contains("it is of 126 tokens, and this run of 62"))
+    #expect(try evaluate(["--length", "64", "--beside", earlier]).status == 64)
+  }
+
   @Test(arguments: [
     ["--density", "0.5", "--mlp-density", "0.2"], ["--density", "0"], ["--mlp-density", "2"],
     ["--max-perplexity-increase", "0"], ["--max-perplexity-increase", "1%", "--density", "0.5"],

@@ -72,7 +72,8 @@ extension SpeedReport {
 
   private static var sparsity: SparsityRow {
     SparsityRow(
-      plan: "synthetic", window: 16, rank: 256, bits: 8, mlpOverlap: 0.45, headOverlap: 0.6)
+      plan: "synthetic", window: 16, rule: "threshold", rank: 256, bits: 8, mlpOverlap: 0.45,
+      headOverlap: 0.6)
   }
 
   private static func decodeRow(

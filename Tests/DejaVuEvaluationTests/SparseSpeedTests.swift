@@ -20,6 +20,7 @@ struct SparseSpeedTests {
   ) -> SyntheticSparsity.Options {
     var options = SyntheticSparsity.Options()
     (options.mlpDensity, options.headDensity, options.rank) = (mlp, heads, rank)
+    options.rule = .count
     return options
   }
 
@@ -68,6 +69,22 @@ struct SparseSpeedTests {
     #expect(heads == densities.1)
     #expect(abs(try #require(sparse.overlap.mean(.neurons)) - 0.45) < 0.12)
     #expect(abs(try #require(sparse.overlap.mean(.heads)) - 0.6) < 0.15)
+  }
+
+  @Test func `thresholds give the densities in the mean, and sets of several sizes`() throws {
+    var options = options(mlp: 0.1, heads: 0.5)
+    options.rule = .threshold
+    let sparse = try #require(try figures(engine(Self.medium), options, tokens: 48).last)
+    let (neurons, heads) = (
+      try #require(sparse.density(\.neuronRows, of: \.neuronRowsOfAll)),
+      try #require(sparse.density(\.headRows, of: \.headRowsOfAll))
+    )
+    #expect(abs(neurons - 0.1) < 0.02)
+    #expect(abs(heads - 0.5) < 0.08)
+    #expect(abs(try #require(sparse.overlap.mean(.neurons)) - 0.45) < 0.12)
+    #expect(abs(try #require(sparse.overlap.mean(.heads)) - 0.6) < 0.15)
+    let count = SyntheticSparsity.count(density: 0.1, of: 1024)
+    #expect(neurons != Double(count) / 1024, "every set had the same size")
   }
 
   @Test func `an axis that is off has no choosers and reads every row`() throws {

@@ -102,25 +102,25 @@ struct TaskFiguresTests {
     defer { try? FileManager.default.removeItem(atPath: path) }
     let scores = [ContinuationScore(logProbability: -1.0 / 3, isGreedy: true, tokens: 3)]
     do {
-      let journal = try TaskJournal(path: path)
+      let journal = try ScoreJournal(path: path)
       try journal.append(scores, for: "a")
-      #expect(throws: TaskError.journalInUse(path: path)) { try TaskJournal(path: path) }
+      #expect(throws: TaskError.journalInUse(path: path)) { try ScoreJournal(path: path) }
     }
     let whole = try String(contentsOfFile: path, encoding: .utf8)
     try (whole + whole.dropLast(4)).write(toFile: path, atomically: false, encoding: .utf8)
     do {
-      let journal = try TaskJournal(path: path)
+      let journal = try ScoreJournal(path: path)
       #expect(journal["a"] == scores && journal["b"] == nil && journal.count == 1)
       try journal.append(scores, for: "b")
     }
     do {
-      let journal = try TaskJournal(path: path)
+      let journal = try ScoreJournal(path: path)
       #expect(journal["a"] == scores && journal["b"] == scores)
     }
     for (text, line) in [(whole + "{}\n", 2), ("my novel", 1)] {
       try text.write(toFile: path, atomically: false, encoding: .utf8)
       #expect(throws: TaskError.damagedJournal(path: path, line: line)) {
-        try TaskJournal(path: path)
+        try ScoreJournal(path: path)
       }
       #expect(try String(contentsOfFile: path, encoding: .utf8) == text)
     }

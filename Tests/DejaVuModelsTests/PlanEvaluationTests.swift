@@ -59,4 +59,32 @@ struct PlanEvaluationTests {
       }
     }
   }
+
+  @Test func `both paths find how far a plan's distributions are from the dense ones`() throws {
+    let neurons = Int32(engine.model.architecture.neurons)
+    let subjects = [
+      ComparedSubject("all", sparsity: sparsity(.fixed(Array(0..<neurons)))),
+      ComparedSubject("two", sparsity: sparsity(.fixed([0, 1]))),
+    ]
+    let runs = try [ScoringPath.prompt, .decode].map { path in
+      try PlanEvaluation(engine: engine, subjects: subjects, path: path).run(windows: windows) {
+        _, _ in
+      }
+    }
+    let probe = try SparseProbe(engine: engine, windows: windows, divergenceWindows: 2)
+    let expected = try probe.damage(of: sparsity(.fixed([0, 1]))).divergence
+    for runs in runs {
+      #expect(runs[0].divergence == 0 && runs[0].agreement == 1)
+      #expect(abs(runs[1].divergence) < 1e-6 && runs[1].agreement == 1)
+      #expect(runs[2].divergence > 1e-6 && abs(runs[2].divergence - expected) < 1e-5)
+      let row = ComparedRow(runs[2], against: runs[0])
+      #expect(row.divergence.value == Figure(small: runs[2].divergence).value)
+    }
+    // Batches have no time of a token.
+    #expect(runs[0].allSatisfy { $0.milliseconds.isEmpty })
+    #expect(ComparedRow(runs[0][2], against: runs[0][0]).tokensPerSecond.value == nil)
+    for (prompt, decoded) in zip(runs[0], runs[1]) {
+      #expect(prompt.greatestDifference(to: decoded) <= 1e-3)
+    }
+  }
 }

@@ -67,6 +67,46 @@ struct PlanPathTests {
     }
   }
 
+  /// A seeded draw has no threshold at which a row could change sides.
+  @Test func `random rows of a token in its place are the same in both paths, and so are losses`()
+    throws
+  {
+    let engine = try Golden.defaultModel.engine(
+      CPUOptions(threads: 2, cacheType: .float32, multipliesPromptInBFloat16: false))
+    let layers = engine.model.architecture.layers
+    let plan = SparsityPlan.uniform(
+      "random", layers: layers, heads: .random(density: 0.7, seed: 4),
+      neurons: .random(density: 0.5, seed: 4))
+    let sparsity = Sparsity(plan: plan)
+    for window in try Self.windows() {
+      let (batched, single) = (
+        try engine.makeSession(capacity: window.count, mode: .sparse, sparsity: sparsity),
+        try engine.makeSession(capacity: window.count, mode: .sparse, sparsity: sparsity)
+      )
+      try batched.run(window[...], wanted: .none) { _, _ in }
+      for (place, token) in window.enumerated() {
+        _ = try single.decode(token)
+        for axis in RowAxis.allCases {
+          for layer in 0..<layers {
+            let rows = batched.rows(axis, layer: layer, token: place)
+            #expect(rows == single.rows(axis, layer: layer, token: 0))
+            if place > 0 && axis == .neurons {
+              #expect(rows != batched.rows(axis, layer: layer, token: place - 1))
+            }
+          }
+        }
+      }
+      batched.truncate(to: 0)
+      single.truncate(to: 0)
+      let (prompt, decoded) = (
+        try batched.scores(of: window, path: .prompt), try single.scores(of: window, path: .decode)
+      )
+      for (one, other) in zip(prompt, decoded) {
+        #expect(abs(one.logProbability - other.logProbability) <= 1e-3)
+      }
+    }
+  }
+
   /// Short texts, so that a row that changed sides is soon forgotten.
   private static func windows() throws -> [[TokenID]] {
     let ids = try Golden.defaultModel.cases().map(\.ids).max { $0.count < $1.count } ?? []

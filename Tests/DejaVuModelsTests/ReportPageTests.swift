@@ -42,6 +42,8 @@ struct ReportPageTests {
     let style = page.all("style").map(\.text).joined()
     #expect(!style.contains("url(") && !style.contains("@import"))
     #expect(style.contains("prefers-color-scheme: dark"))
+    // HTML takes a style as it stands: what XML has to escape would spoil a rule.
+    #expect(!style.contains { "&<\"'".contains($0) })
   }
 
   @Test func `every drawing is named, described and followed by its figures`() throws {
@@ -87,7 +89,7 @@ struct ReportPageTests {
   }
 
   @Test func `titles state the figures that are in the JSON, which reads back`() throws {
-    #expect(try SparsityReport(json: report.json()) == report)
+    #expect(try SparsityReport(earlier: Array(report.json().utf8)) == report)
     let headline = try #require(report.models[0].headline)
     let speed = try #require(headline.rows.last?.speedupOverDense.value)
     let titles = page.all("h4").map(\.text)
@@ -98,11 +100,25 @@ struct ReportPageTests {
     #expect(headline.rows.map(\.mode) == ["dense", "exact", "sparse"])
     #expect(headline.rows[0].speedupOverDense.value == 1)
     #expect(headline.rows[1].perplexity == headline.rows[0].perplexity)
+    let sweep = try #require(report.sweeps.first)
+    let best = try #require(
+      sweep.rows.filter { $0.part == .mlp && $0.density.value == 0.25 }
+        .filter { !$0.selector.hasPrefix("static") }
+        .max { ($0.prompt?.sameChoice.value ?? 0) < ($1.prompt?.sameChoice.value ?? 0) })
+    #expect(
+      titles.contains {
+        $0.hasPrefix("25.0 % of the neurons: ")
+          && $0.contains(best.prompt?.sameChoice.percent ?? "nothing")
+      })
+    #expect(titles.contains { $0.hasPrefix("Sets for one task cost the others ") })
+    #expect(titles.contains { $0.hasPrefix("oracle of 25.0 % of the heads: ") })
   }
 
   @Test(arguments: ["", "{}", "{\"schema\": \"dejavu/bench/1\", \"rows\": []}", "[1"])
   func `another file than the script's is refused in words`(text: String) {
     let error = #expect(throws: ReportError.self) { try NearestRows(json: Data(text.utf8)) }
     #expect(error.map { "\($0)".contains("Scripts/nearest_rows.py") } == true)
+    let other = #expect(throws: ReportError.self) { try SparsityReport(earlier: Array(text.utf8)) }
+    #expect(other.map { "\($0)".contains("--from") } == true)
   }
 }

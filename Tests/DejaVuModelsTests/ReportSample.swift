@@ -43,14 +43,48 @@ enum ReportSample {
        "rows": [{"layer": 1, "space": "ip", "top": 77, "ef": 154, "recall": 0.9,
                  "rows_read_share": 0.7, "ms_per_query": 0.4, "ms_all_rows": 0.2}]}
       """
+    let sweep = try sweep(of: model, text: windows.measured)
     return SparsityReport(
       version: "0.0.0",
       models: [
         .init(
           existence: existence,
           headline: Headline(
-            runs: runs, plan: plan.name, windows: windows.measured, threads: 2))
-      ], nearestRows: try NearestRows(json: Data(nearest.utf8)))
+            runs: runs, plan: plan.name, windows: windows.measured, threads: 2),
+          tasks: sweep)
+      ], nearestRows: [try NearestRows(json: Data(nearest.utf8))],
+      sweeps: [sweep])
+  }
+
+  /// Few tokens and questions say nothing, so that the answers are taken for evidence.
+  private static func sweep(of model: LanguageModel, text: [[TokenID]]) throws -> SweepReport {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("dejavu-report-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    var work = SweepWork()
+    (work.promptWindows, work.decodeWindows) = (text, [text[0]])
+    (work.shots, work.limit) = ([0], nil)
+    var grid = SweepGrid()
+    grid.selectors = [.oracle, .nearest, .random]
+    grid.densities = [0.25, 0.5]
+    for task in ["one", "two"] {
+      let row = #"{"question": "What of \#(task)?", "choices": ["Yes.", "Not now."], "answer": 1}"#
+      try Data((row + "\n" + row).utf8).write(to: folder.appendingPathComponent(task + ".jsonl"))
+      let file = try TaskFile.open(task, in: folder.path)
+      work.tasks.append(file)
+      let lesson = try TaskLesson.windows(of: file, model: model, seed: 1, limit: nil)
+      grid.taskLessons.append((task, lesson.windows))
+    }
+    let (points, notes) = try grid.points(model: model, folder: folder.path)
+    var rows = try SweepRun(model: model, points: points, work: work).run()
+    for row in rows.indices {
+      for task in rows[row].tasks.indices { rows[row].tasks[task].informative = true }
+    }
+    return SweepReport(
+      rows: rows, work: work, notes: notes, model: "folder/\(hostileName)", fingerprint: "f",
+      synthetic: false,
+      provenance: Provenance(model: model, cpu: CPUOptions(threads: 2), version: "0"))
   }
 }
 

@@ -38,7 +38,7 @@ struct TaskRunTests {
   }
 
   private func run(
-    _ options: TaskOptions, journal: TaskJournal? = nil, build: String = "1"
+    _ options: TaskOptions, journal: ScoreJournal? = nil, build: String = "1"
   ) throws -> (result: TaskResult, tokens: Int) {
     let run = try TaskRun(
       model: model, files: [try file()], columns: columns(), options: options, journal: journal,
@@ -77,7 +77,7 @@ struct TaskRunTests {
     let path = folder.appendingPathComponent("journal").path
     var options = TaskOptions()
     options.limit = 2
-    let journal = try TaskJournal(path: path)
+    let journal = try ScoreJournal(path: path)
     let first = try run(options, journal: journal)
     #expect(journal.count == 2 * 3 && first.tokens > 0)
     let again = try run(options, journal: journal)

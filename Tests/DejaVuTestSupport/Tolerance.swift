@@ -57,6 +57,13 @@ package struct Tolerance: Sendable, CustomStringConvertible {
     }
   }
 
+  /// Logits over groupwise rows against the reference's, which does not round what meets them.
+  ///
+  /// A rounded number is off by 2^-16 of the greatest of its group. A tiny model's logit lies behind
+  /// twelve such products at most, four in each of its layers, whose errors may double on the way.
+  package static let groupwiseLogits = Tolerance(
+    12 * 0x1p-15 + 3e-5, because: "twelve products round vectors or factors to 16 bits")
+
   /// Logits of prompts whose products are computed in bfloat16.
   package static let brainLogits = Tolerance(
     6e-2, because: "streams are rounded to 8 bits before every product of three layers")

@@ -6,6 +6,26 @@
 #pragma clang assume_nonnull begin
 #endif
 
+// Weights of a type are plain, DEJAVU_F32 and on, or coded, DEJAVU_CODED(...). Products with coded
+// rows take vectors rounded to 16 bits: wherever a `rounded` is asked for, it is room for
+// dejavu_rounded_bytes of each vector, and may be NULL where weights are plain.
+
+/// Rounds one vector for products with coded rows; nothing for plain ones.
+void dejavu_round(const dejavu_kernels *kernels, int32_t weight_type, void *_Nullable rounded,
+                  const float *x, size_t d);
+/// The MLP of list entries first..<first + count; returns the number of down rows read.
+size_t dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_type,
+                       const dejavu_mlp_job *job, const void *_Nullable rounded, size_t first,
+                       size_t count, float *acc);
+/// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end of rows of d; first is at a multiple of 128
+/// where the rows are coded.
+void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *acc,
+                     const void *w, size_t w_stride, const float *a, size_t rows, size_t first,
+                     size_t end, size_t d);
+/// One row of d columns as floats.
+void dejavu_widen_row(const dejavu_kernels *kernels, int32_t weight_type, float *out,
+                      const void *row, size_t d);
+
 /// Nanoseconds that a thread spent in attention blocks, and in their reading of the cache alone.
 typedef struct {
   uint64_t all, cache;
@@ -37,6 +57,8 @@ typedef struct {
   /// Inputs kept for groups that owe: position p is row p % window of [window, kept_stride].
   const float *_Nullable kept;
   size_t kept_stride, window;
+  /// Coded weights: `window`, or one, rounded vectors; that of position p is p % window.
+  void *_Nullable rounded;
   /// First owed position of every group; NULL when every group owes this position only.
   const int32_t *_Nullable settled;
   /// Cache: group g, position p at (g · capacity + p) · padded_h elements.
@@ -74,7 +96,7 @@ void dejavu_attention_settle(dejavu_team *team, const dejavu_attention_job *job)
 /// rows_read[s] is the number of down rows that part s read.
 void dejavu_mlp_block(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                       const dejavu_mlp_job *job, size_t count, size_t slices, float *acc,
-                      size_t acc_stride, size_t *rows_read);
+                      size_t acc_stride, size_t *rows_read, void *_Nullable rounded);
 
 /// out[i] = Σ_s acc[s, i] for i < n, in ascending s.
 void dejavu_reduce_parts(dejavu_team *team, const dejavu_kernels *kernels, float *out,
@@ -83,7 +105,8 @@ void dejavu_reduce_parts(dejavu_team *team, const dejavu_kernels *kernels, float
 /// y[t · y_stride + r] = w[r] · x[t] for a few tokens, rows shared among the team.
 void dejavu_project_rows(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                          float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
-                         const float *x, size_t x_stride, size_t tokens, size_t d);
+                         const float *x, size_t x_stride, size_t tokens, size_t d,
+                         void *_Nullable rounded);
 
 /// Packs A for `dejavu_product`, panels shared among the team.
 void dejavu_pack_tokens(dejavu_team *team, const dejavu_kernels *kernels, int32_t in_bf16,
@@ -177,7 +200,8 @@ void dejavu_choose_finish(dejavu_team *team, const dejavu_choose_job *job);
 /// F / 2 slices. `job`'s list is not read.
 void dejavu_chosen_mlp_block(dejavu_team *team, int32_t weight_type,
                              const dejavu_choose_job *choice, const dejavu_mlp_job *job,
-                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read);
+                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read,
+                             void *_Nullable rounded);
 
 /// The (keep + 1)-th greatest of v[0..<count], which are reordered: what a choice of the `keep`
 /// greatest has to lie above; −∞ where it leaves none out.

@@ -111,6 +111,16 @@ typedef struct {
                               float *scratch);
 } dejavu_row_kernels;
 
+/// Types of weights beyond DEJAVU_DTYPES: rows of codes (`GroupwiseFormat`, kernels/coded.h), in
+/// `bits` 2, 3, 4, 6 or 8 with a scale for 32 << `group` columns.
+#define DEJAVU_CODED(bits, group, has_zeros) (1 << 16 | (bits) << 3 | (group) << 1 | (has_zeros))
+static inline int32_t dejavu_is_coded(int32_t weight_type) { return weight_type >> 16 & 1; }
+/// Bytes of a vector of d lanes rounded by `coded_round`, for any format.
+static inline size_t dejavu_rounded_bytes(size_t d) {
+  size_t blocks = (d + 127) / 128;
+  return blocks * 256 + 2 * ((4 * blocks + 15) / 16 * 16) * sizeof(float);
+}
+
 typedef struct {
   int32_t isa;
   const char *name;
@@ -141,6 +151,23 @@ typedef struct {
   /// Rounds x (d lanes) to q in −127...127, arranged for codes of `bits` bits, and sums each group.
   /// Returns the step: the greatest magnitude is at 127.
   float (*groupwise_round)(int8_t *q, float *group_sums, const float *x, size_t d, int32_t bits);
+  /// Rounds x to 16 bits with a step per group, as products with rows of this format want it.
+  void (*coded_round)(void *out, const float *x, size_t d, int32_t format);
+  /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes.
+  void (*coded_dot_rows)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
+                         const void *x, size_t x_stride, size_t tokens, size_t d, int32_t format);
+  /// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end, first at a block of 128 columns.
+  void (*coded_axpy_rows)(float *acc, const void *w, size_t w_stride, const float *a, size_t rows,
+                          size_t first, size_t end, size_t d, int32_t format);
+  /// `mlp_rows` of coded rows; `rounded` is the job's x.
+  size_t (*coded_mlp_rows)(const dejavu_mlp_job *job, int32_t format, const void *rounded,
+                           size_t first, size_t count, float *acc);
+  /// out = columns first..<end of a row, exactly; both are multiples of 16.
+  void (*coded_widen)(float *out, const void *row, size_t first, size_t end, size_t d,
+                      int32_t format);
+  /// `gemm` where B is coded rows of d columns.
+  void (*coded_gemm)(const dejavu_gemm_job *job, int32_t format, size_t d, size_t n0, size_t count,
+                     float *scratch);
   /// Sums of the memory at p, for measuring bandwidth: plain, and with prefetching.
   uint64_t (*read_plain)(const void *p, size_t bytes);
   uint64_t (*read_prefetching)(const void *p, size_t bytes);

@@ -48,6 +48,14 @@
 
 #include "groupwise.h"
 
+#include "coded.h"
+#ifdef HAS_CODES
+#include "coded_vector.h"
+#else
+#include "coded_scalar.h"
+#endif
+#include "coded_rows.h"
+
 #define ROW_KERNELS(suffix)                                                                     \
   {                                                                                             \
     .dot_rows = dot_rows_##suffix, .axpy_rows = axpy_rows_##suffix,                             \
@@ -65,6 +73,9 @@
     .reduce = kernel_reduce,                                                                    \
     .add = kernel_add, .pack_a = kernel_pack_a, .pack_a_bf16 = BF16_KERNEL(kernel_pack_a_bf16), \
     .groupwise_scores = kernel_groupwise_scores, .groupwise_round = kernel_groupwise_round,     \
+    .coded_round = kernel_coded_round, .coded_dot_rows = kernel_coded_dot_rows,                 \
+    .coded_axpy_rows = kernel_coded_axpy_rows, .coded_mlp_rows = kernel_coded_mlp_rows,         \
+    .coded_widen = kernel_coded_widen, .coded_gemm = kernel_coded_gemm,                         \
     .read_plain = kernel_read_plain, .read_prefetching = kernel_read_prefetching,               \
     .gemm_tile_tokens = GEMM_MR                                                                 \
   }

@@ -21,6 +21,36 @@ extension RunMode: ExpressibleByArgument {
   package static var allValueStrings: [String] { [RunMode.dense.rawValue, RunMode.exact.rawValue] }
 }
 
+/// In how many bits the weights of a shape are made.
+struct GroupwiseOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Bits of the blocks' weights: 8, 6, 4, 3 or 2, embedding and head in 8.", valueName: "count"))
+  var bits: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Weights that share a scale: 32, 64 or 128 (default: 64).", valueName: "count"))
+  var group: Int?
+
+  /// What blocks are stored in; nil for plain weights.
+  var format: GroupwiseFormat? {
+    bits.flatMap { GroupwiseFormat(bits: $0, group: group ?? 64) }
+  }
+
+  func validate() throws {
+    guard let bits else {
+      if group != nil { throw ValidationError("--group is for weights of a few bits; add --bits") }
+      return
+    }
+    if format == nil {
+      throw ValidationError(
+        "--bits is \(bits) and --group \(group ?? 64), but there are kernels for 8, 6, 4, 3 or 2 "
+          + "bits in groups of 32, 64 or 128")
+    }
+  }
+}
+
 /// How the weights of a shape are made.
 struct SyntheticOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Type of the weights (default: float16).", valueName: "type"))

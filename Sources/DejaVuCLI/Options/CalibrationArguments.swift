@@ -1,4 +1,5 @@
 import ArgumentParser
+import DejaVuCore
 import DejaVuEvaluation
 import DejaVuModels
 

@@ -1,4 +1,5 @@
 import DejaVu
+import DejaVuCore
 import DejaVuEvaluation
 import DejaVuModels
 
@@ -9,8 +10,14 @@ struct ComparedSubjects {
   let options: ComparisonOptions
   let output: OutputOptions
 
-  /// Windows and tokens of a window that selectors learn from.
-  private static let lesson = (windows: 32, length: 512)
+  /// Windows that selectors learn from: 32 of 512 tokens.
+  static func lesson(_ text: EvaluationText?, _ model: LanguageModel) -> [[TokenID]] {
+    text.map {
+      CalibrationText(
+        text: $0, model: model, count: 32, length: min(512, model.architecture.context)
+      ).windows
+    } ?? []
+  }
 
   /// Exact and the plan, or the selectors in the order asked for.
   ///
@@ -24,13 +31,7 @@ struct ComparedSubjects {
     var wanted = SelectorFactory.Options()
     wanted.mlpDensity = options.mlpDensity ?? 1
     wanted.headDensity = options.headDensity ?? 1
-    wanted.calibration =
-      calibration.map {
-        CalibrationText(
-          text: $0, model: model, count: Self.lesson.windows,
-          length: min(Self.lesson.length, model.architecture.context)
-        ).windows
-      } ?? []
+    wanted.calibration = Self.lesson(calibration, model)
     let bar = ProgressBar("learning", isShown: !output.quiet, unit: .steps)
     let factory = SelectorFactory(model: model, folder: folder, options: wanted) {
       bar.update(done: $0, of: $1)

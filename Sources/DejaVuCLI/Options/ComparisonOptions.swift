@@ -47,6 +47,18 @@ struct ComparisonOptions: ParsableArguments {
       valueName: "file"))
   var calibration: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Draw perplexity against bytes per token into this file.", valueName: "file.svg"),
+    completion: .file(extensions: ["svg"]))
+  var plot: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Draw the runs of this result, written with --json, beside; can be repeated.",
+      valueName: "file"))
+  var beside: [String] = []
+
   @Flag(help: "Show how fast each way decodes, too: from the same steps, in turns of 64 tokens.")
   var speed = false
 
@@ -59,18 +71,15 @@ struct ComparisonOptions: ParsableArguments {
 
   func validate() throws {
     if plan != nil && density != nil { throw ValidationError("take either --plan or --density") }
-    if isPlan && selectors != nil {
-      throw ValidationError("a plan has its own densities; take either --plan or --selectors")
-    }
     if selectors == nil && (mlpDensity ?? headDensity) != nil {
       throw ValidationError("densities are those of selectors; add --selectors")
     }
-    if selectors == nil && calibration != nil {
-      throw ValidationError("calibration text is for selectors; add --selectors")
+    let others = [("speed", speed), ("eager-keys", eagerKeys), ("plot", plot != nil)]
+    if !isAsked, let (name, _) = others.first(where: \.1) {
+      throw ValidationError("--\(name) is for comparisons; add --plan or --selectors")
     }
-    if !isAsked && (speed || eagerKeys) {
-      throw ValidationError(
-        "--\(speed ? "speed" : "eager-keys") is for comparisons; add --plan or --selectors")
+    if plot == nil && !beside.isEmpty {
+      throw ValidationError("--beside is for drawings; add --plot")
     }
   }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import DejaVu
+import DejaVuCore
 import DejaVuEvaluation
 
 /// What sparse runs of a benchmark follow.
@@ -24,6 +25,14 @@ struct SparseOptions: ParsableArguments {
       """, valueName: "share"),
     transform: Numbers.real(0.001...1))
   var headDensity: [Double] = []
+
+  @Option(
+    help: ArgumentHelp(
+      """
+      How random predictors choose: threshold (the shares are means) or count (the same number for \
+      every token; default: threshold).
+      """, valueName: "rule"))
+  var rule: RuleKind?
 
   @Flag(
     help: ArgumentHelp(
@@ -81,7 +90,7 @@ struct SparseOptions: ParsableArguments {
     if let predictorBits, predictorBits != 4 && predictorBits != 8 {
       throw ValidationError("--predictor-bits must be 4 or 8")
     }
-    let details: [Any?] = [predictorRank, predictorBits, window, setOverlap, headSetOverlap]
+    let details: [Any?] = [rule, predictorRank, predictorBits, window, setOverlap, headSetOverlap]
     if !hasDensity && details.contains(where: { $0 != nil }) {
       throw ValidationError(
         "predictors are for sparse runs; add --mlp-density, --head-density or both")
@@ -120,6 +129,7 @@ struct SparseOptions: ParsableArguments {
 
   func options(seed: UInt64) -> SyntheticSparsity.Options {
     var options = SyntheticSparsity.Options()
+    options.rule = rule ?? options.rule
     options.rank = predictorRank ?? options.rank
     options.bits = predictorBits ?? options.bits
     options.window = window ?? options.window

@@ -67,7 +67,13 @@ struct TaskArguments: ParsableArguments {
   ///
   /// - Throws: ``TaskError``.
   func files() throws(TaskError) -> [TaskFile] {
-    let folder = taskData ?? "."
+    try Self.files(tasks ?? [], in: taskData ?? ".")
+  }
+
+  /// Tasks by their names, or all that have data.
+  ///
+  /// - Throws: ``TaskError``.
+  static func files(_ tasks: [String], in folder: String) throws(TaskError) -> [TaskFile] {
     var files: [TaskFile] = []
     if tasks == ["all"] {
       for task in TaskName.allCases {
@@ -77,7 +83,7 @@ struct TaskArguments: ParsableArguments {
       throw .noData(
         task: "all", folder: folder, wanted: TaskName.allCases.map { $0.rawValue + ".jsonl" })
     }
-    for name in tasks ?? [] { files.append(try TaskFile.open(name, in: folder)) }
+    for name in tasks { files.append(try TaskFile.open(name, in: folder)) }
     return files
   }
 

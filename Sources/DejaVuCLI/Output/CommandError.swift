@@ -14,6 +14,8 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
   case noPlan(name: String, folder: String, known: [String])
   /// Two folders that should hold the same weights, by their fingerprints.
   case differentModels(folder: String, fingerprint: String, other: String, otherFingerprint: String)
+  /// A file that should hold the runs of a comparison.
+  case noRuns(path: String, reason: String)
   /// The user pressed Ctrl-C, or the system asked to end.
   case interrupted(signal: Int32)
 
@@ -35,6 +37,8 @@ enum CommandError: Error, Hashable, CustomStringConvertible {
     case .differentModels(let folder, let fingerprint, let other, let otherFingerprint):
       "'\(escaped(folder))' holds the model \(fingerprint.prefix(12)) and '\(escaped(other))' "
         + "\(otherFingerprint.prefix(12)); make the second of the first with 'dejavu pack'"
+    case .noRuns(let path, let reason):
+      "'\(escaped(path))' is no result of 'dejavu eval --plan ... --json' that fits: \(reason)"
     case .interrupted: "interrupted"
     }
   }

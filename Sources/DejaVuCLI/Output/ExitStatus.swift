@@ -40,6 +40,7 @@ struct ExitStatus: RawRepresentable, Hashable {
     case let error as PredictorError: self = Self.status(error)
     case let error as SelectorError: self = Self.status(error)
     case let error as TaskError: self = Self.status(error)
+    case let error as TextError: self = Self.status(error)
     default: self = .bug
     }
   }
@@ -51,8 +52,19 @@ struct ExitStatus: RawRepresentable, Hashable {
     case .unreadable(_, EIO): .inputOutput
     case .unreadable: .missing
     case .stream: .inputOutput
-    case .promptTooLarge, .differentModels: .badInput
+    case .promptTooLarge, .differentModels, .noRuns: .badInput
     case .interrupted(let signal): ExitStatus(rawValue: 128 + signal)
+    }
+  }
+
+  private static func status(_ error: TextError) -> ExitStatus {
+    switch error {
+    case .unreadable("-", _): .inputOutput
+    case .unreadable(_, EACCES), .unreadable(_, EPERM): .permission
+    case .unreadable(_, EIO): .inputOutput
+    case .unreadable: .missing
+    case .compressed(_, .noLibrary): .unavailable
+    default: .badInput
     }
   }
 

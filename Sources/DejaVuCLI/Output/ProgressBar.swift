@@ -15,6 +15,10 @@ final class ProgressBar {
   private let isShown: Bool
   private let start = ContinuousClock.now
   private var last: ContinuousClock.Instant?
+  /// What was done when the steps' pace was first known: what comes before, caches that are allocated
+  /// and weights that are read for the first time, says nothing about the rest.
+  private var base: (time: ContinuousClock.Instant, done: Int)?
+  private var lastDone = 0
 
   /// Starts the clock; nothing is drawn yet.
   ///
@@ -40,12 +44,17 @@ final class ProgressBar {
   func update(done: Int, of total: Int) {
     guard isShown else { return }
     let now = ContinuousClock.now
+    // Less than before is another piece of work under the same name.
+    if unit == .steps, base == nil || done < lastDone { base = (now, done) }
+    lastDone = done
     let pause: Duration = terminal.isInteractive ? .milliseconds(100) : .seconds(5)
     let first: Duration = terminal.isInteractive ? .milliseconds(500) : .seconds(2)
     guard last.map({ now - $0 >= pause }) ?? (now - start >= first), done < total else { return }
     last = now
+    let from = base ?? (start, 0)
     let figures = Self.figures(
-      unit, done: done, total: total, elapsed: (now - start) / .seconds(1))
+      unit, done: done, total: total, before: from.done,
+      elapsed: (now - from.time) / .seconds(1))
     if terminal.isInteractive {
       Interrupt.lineIsDrawn.store(true, ordering: .relaxed)
       terminal.write("\r\u{1B}[K" + line(figures, share: Double(done) / Double(max(total, 1))))
@@ -62,10 +71,13 @@ final class ProgressBar {
     last = nil
   }
 
-  static func figures(_ unit: Unit, done: Int, total: Int, elapsed: Double) -> String {
-    let rate = Double(done) / max(elapsed, 1e-9)
+  /// Amount, rate and remaining time in words; `before` was done when the clock of `elapsed` started.
+  static func figures(
+    _ unit: Unit, done: Int, total: Int, before: Int = 0, elapsed: Double
+  ) -> String {
+    let rate = Double(done - before) / max(elapsed, 1e-9)
     let rest = rate > 0 ? Quantity.time(Double(total - done) / rate) : "unknown time"
-    if unit == .steps { return "\(done) of \(total)" + (done > 0 ? ", \(rest) left" : "") }
+    if unit == .steps { return "\(done) of \(total)" + (done > before ? ", \(rest) left" : "") }
     return "\(Quantity.bytes(done)) of \(Quantity.bytes(total)), \(Quantity.bytes(rate))/s, "
       + "\(rest) left"
   }

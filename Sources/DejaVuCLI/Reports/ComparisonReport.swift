@@ -15,22 +15,26 @@ struct ComparisonReport {
   let showsSpeed: Bool
   let folder: String
   let loaded: LoadedModel
-  let threads: Int
+  let provenance: Provenance
+  let path: ScoringPath
   let windows: [[TokenID]]
 
   private var dense: ComparedRun { runs[0] }
+  private var rows: [(run: ComparedRun, figures: ComparedRow)] {
+    runs.map { ($0, ComparedRow($0, against: dense)) }
+  }
   /// The plan or the last selector, as the one whose layers are shown.
   private var plan: ComparedSubject? { isPlan ? subjects.last : nil }
 
   // For people --------------------------------------------------------------------------------------
 
   var text: String {
-    let threads = "\(threads) thread\(threads == 1 ? "" : "s")"
+    let threads = provenance.machine.threads
     var lines = [
-      "\(folder): \(dense.tokens) tokens of \(windows.count) windows through decode, \(threads), "
-        + "in turns", "",
+      "\(folder): \(dense.tokens) tokens of \(windows.count) windows through \(path.rawValue), "
+        + "\(threads) thread\(threads == 1 ? "" : "s"), in turns", "",
     ]
-    lines += TextColumns.lines([header] + runs.map(cells))
+    lines += TextColumns.lines([header] + rows.map(cells))
     lines += [""] + eagerLines
     if let plan, let sparsity = plan.sparsity, let figures = figures[plan.name] {
       lines += LayerTable(sparsity: sparsity, figures: figures, model: loaded.model).lines
@@ -45,7 +49,7 @@ struct ComparisonReport {
       "precision", "mass",
     ]
     if showsHeads { header += ["heads: recall", "precision", "mass"] }
-    header.append("same choice")
+    header += ["KL, nats", "same choice"]
     if showsSpeed { header += ["tokens/s", "ms", "p95", "speedup", "MB/token"] }
     return header
   }
@@ -53,32 +57,29 @@ struct ComparisonReport {
   /// Whether any run leaves heads out.
   private var showsHeads: Bool { figures.values.contains { $0.total(.heads).density < 1 } }
 
-  private func cells(_ run: ComparedRun) -> [String] {
-    let increase = run.increase(over: dense)
+  private func cells(_ run: ComparedRun, _ row: ComparedRow) -> [String] {
     var cells = [
-      run.name, Quantity.decimals(exponential(run.meanLoss), 3), percent(increase.share, 2),
-      percent(increase.standardError, 2), percent(run.tally.neuronDensity, 1),
-      percent(run.tally.headDensity, 1),
-      percent(run.mlpBytesPerToken / max(dense.mlpBytesPerToken, 1), 1),
+      row.selector, row.perplexity.text(3), Self.percent(row.perplexityIncrease),
+      Self.percent(row.standardError), percent(run.tally.neuronDensity, 1),
+      percent(run.tally.headDensity, 1), row.mlpByteShare.percent,
     ]
     cells += self.cells(figures[run.name]?.total(.neurons))
     if showsHeads { cells += self.cells(figures[run.name]?.total(.heads)) }
-    cells.append(percent(run.agreement, 1))
+    cells += [row.divergence.text(4), row.sameChoice.percent]
     guard showsSpeed else { return cells }
     return cells + [
-      Quantity.decimals(run.tokensPerSecond, 1), Quantity.decimals(run.medianMilliseconds, 2),
-      Quantity.decimals(run.p95Milliseconds, 2), Quantity.decimals(speedup(run), 2),
-      Quantity.decimals(run.bytesPerToken / 1e6, 1),
+      row.tokensPerSecond.text(1), row.milliseconds.text(2), row.p95.text(2),
+      row.speedupOverDense.text(2), Quantity.decimals(run.bytesPerToken / 1e6, 1),
     ]
+  }
+
+  private static func percent(_ share: Figure) -> String {
+    share.value.map { Quantity.decimals(100 * $0, 2) + " %" } ?? "-"
   }
 
   private func cells(_ figures: RowFigures?) -> [String] {
     guard let figures, figures.density < 1 else { return ["-", "-", "-"] }
     return [figures.recall, figures.precision, figures.coveredMass].map { percent($0, 1) }
-  }
-
-  private func speedup(_ run: ComparedRun) -> Double {
-    dense.medianMilliseconds / max(run.medianMilliseconds, 1e-9)
   }
 
   private func percent(_ share: Double, _ digits: Int) -> String {
@@ -104,6 +105,15 @@ struct ComparisonReport {
     }
   }
 
+  /// What a drawing shows of the runs.
+  var tradeoff: [TradeoffPlot.Run] {
+    runs.map {
+      TradeoffPlot.Run(
+        name: $0.name, format: loaded.model.format.name, bytesPerToken: $0.bytesPerToken,
+        perplexity: exponential($0.meanLoss))
+    }
+  }
+
   // For programs ------------------------------------------------------------------------------------
 
   var json: JSONValue {
@@ -111,36 +121,47 @@ struct ComparisonReport {
     if let plan, let sparsity = plan.sparsity, let figures = figures[plan.name] {
       layers = .array(LayerTable(sparsity: sparsity, figures: figures, model: loaded.model).rows)
     }
-    return [
-      "schema": .text(isPlan ? "dejavu/eval-plan/1" : "dejavu/eval-selectors/1"),
-      "model": .text(folder), "fingerprint": .text(loaded.fingerprint),
-      "synthetic": .bool(loaded.isSynthetic), "plan": plan.map { .text($0.name) } ?? .null,
-      "threads": .whole(threads), "windows": .whole(windows.count),
-      "length": .whole(windows.first?.count ?? 0), "tokens": .whole(dense.tokens),
-      "rows": .array(runs.map(row)), "layers": layers,
-      "eager_keys": .array(
-        eager.map { ["selector": .text($0.name), "greatest_difference": .precise($0.difference)] }),
-    ]
+    return .object(
+      [
+        ("schema", .text(isPlan ? "dejavu/eval-plan/1" : "dejavu/eval-selectors/1")),
+        ("model", .text(folder)), ("fingerprint", .text(loaded.fingerprint)),
+        ("dtype", .text(loaded.model.format.name)), ("synthetic", .bool(loaded.isSynthetic)),
+        ("plan", plan.map { .text($0.name) } ?? .null),
+      ] + provenance.members + [
+        ("path", .text(path.rawValue)), ("windows", .whole(windows.count)),
+        ("length", .whole(windows.first?.count ?? 0)), ("tokens", .whole(dense.tokens)),
+        ("rows", .array(rows.map(row))), ("layers", layers),
+        (
+          "eager_keys",
+          .array(
+            eager.map {
+              ["selector": .text($0.name), "greatest_difference": .precise($0.difference)]
+            })
+        ),
+      ])
   }
 
-  private func row(_ run: ComparedRun) -> JSONValue {
-    let increase = run.increase(over: dense)
-    func timed(_ value: Double) -> JSONValue { showsSpeed ? .real(value) : .null }
+  private func row(_ run: ComparedRun, _ row: ComparedRow) -> JSONValue {
+    func timed(_ figure: Figure) -> JSONValue { showsSpeed ? Self.number(figure) : .null }
     return [
-      "selector": .text(run.name), "mode": .text(run.mode.rawValue),
-      "perplexity": .real(exponential(run.meanLoss)), "nll": .real(run.meanLoss),
-      "perplexity_increase": .precise(increase.share),
-      "standard_error": .precise(increase.standardError), "same_choice": .real(run.agreement),
-      "tokens_per_second": timed(run.tokensPerSecond),
-      "ms_per_token": [
-        "median": timed(run.medianMilliseconds), "p95": timed(run.p95Milliseconds),
-      ],
-      "speedup_over_dense": timed(speedup(run)), "bytes_per_token": .real(run.bytesPerToken),
+      "selector": .text(row.selector), "mode": .text(row.mode),
+      "perplexity": Self.number(row.perplexity), "nll": .real(run.meanLoss),
+      "perplexity_increase": Self.number(row.perplexityIncrease),
+      "standard_error": Self.number(row.standardError),
+      "divergence": Self.number(row.divergence), "same_choice": Self.number(row.sameChoice),
+      "tokens_per_second": timed(row.tokensPerSecond),
+      "ms_per_token": ["median": timed(row.milliseconds), "p95": timed(row.p95)],
+      "speedup_over_dense": timed(row.speedupOverDense),
+      "bytes_per_token": Self.number(row.bytesPerToken),
       "byte_share": .real(run.tally.weightShare(of: loaded.model)),
-      "mlp_byte_share": .real(run.mlpBytesPerToken / max(dense.mlpBytesPerToken, 1)),
+      "mlp_byte_share": Self.number(row.mlpByteShare),
       "mlp_density": .real(run.tally.neuronDensity), "head_density": .real(run.tally.headDensity),
       "neurons": LayerTable.members(figures[run.name]?.total(.neurons)),
       "heads": LayerTable.members(figures[run.name]?.total(.heads)),
     ]
+  }
+
+  private static func number(_ figure: Figure) -> JSONValue {
+    figure.value.map { .precise($0) } ?? .null
   }
 }

@@ -1,5 +1,4 @@
 import DejaVu
-import DejaVuCPU
 import DejaVuEvaluation
 import DejaVuModels
 
@@ -9,11 +8,8 @@ struct TaskReport {
   let options: TaskOptions
   let folder: String
   let loaded: LoadedModel
-  let cpu: CPUOptions
-  /// Where the model ran.
-  let backend: String
+  let provenance: Provenance
   let path: ScoringPath
-  let commit: String?
   let comparisons: [EarlierResult.Comparison]
 
   // For people --------------------------------------------------------------------------------------
@@ -75,19 +71,17 @@ struct TaskReport {
   // For programs ------------------------------------------------------------------------------------
 
   var json: JSONValue {
-    [
-      "schema": "dejavu/eval-tasks/1", "model": .text(folder),
-      "fingerprint": .text(loaded.fingerprint), "synthetic": .bool(loaded.isSynthetic),
-      "commit": commit.map { .text($0) } ?? .null,
-      "machine": [
-        "processor": .text(Machine.processor), "threads": .whole(cpu.threads),
-        "instruction_set": .text(cpu.instructionSet.rawValue), "backend": .text(backend),
-      ],
-      "prompts": .text("lm-evaluation-harness \(TaskName.harness)"), "path": .text(path.rawValue),
-      "shots": .whole(options.shots), "limit": options.limit.map { .whole($0) } ?? .null,
-      "seed": .whole(Int(options.seed)), "tasks": .array(results.map(task)),
-      "against": .array(comparisons.map(\.json)),
-    ]
+    .object(
+      [
+        ("schema", "dejavu/eval-tasks/1"), ("model", .text(folder)),
+        ("fingerprint", .text(loaded.fingerprint)), ("synthetic", .bool(loaded.isSynthetic)),
+      ] + provenance.members + [
+        ("prompts", .text("lm-evaluation-harness \(TaskName.harness)")),
+        ("path", .text(path.rawValue)), ("shots", .whole(options.shots)),
+        ("limit", options.limit.map { .whole($0) } ?? .null),
+        ("seed", .whole(Int(options.seed))), ("tasks", .array(results.map(task))),
+        ("against", .array(comparisons.map(\.json))),
+      ])
   }
 
   private func task(_ result: TaskResult) -> JSONValue {

@@ -14,15 +14,10 @@ package struct CalibrationText: Sendable {
   }
 
   /// - Parameters:
-  ///   - bytes: text with documents separated by lines of `<|endoftext|>`.
+  ///   - text: its documents are read as one.
   ///   - model: whose tokenizer cuts the text.
   ///   - count: windows wanted; fewer come out of a short text.
   ///   - length: tokens of a window, a first token included.
-  package init(bytes: [UInt8], model: LanguageModel, count: Int, length: Int) {
-    self.init(text: EvaluationText(bytes), model: model, count: count, length: length)
-  }
-
-  /// The same of a text that is cut into documents already.
   package init(text: EvaluationText, model: LanguageModel, count: Int, length: Int) {
     let tokens = text.tokens(model.tokenizer, separatesDocuments: false).flatMap { $0 }
     self.tokens = tokens.count

@@ -28,11 +28,3 @@ struct Competitor {
     }
   }
 }
-
-/// How scores become sets in a plan.
-package enum RuleKind: String, CaseIterable, Hashable, Sendable {
-  /// Rows whose score is above the layer's threshold: as many as the token needs.
-  case threshold
-  /// The rows of the highest scores, the same number for every token.
-  case count
-}

@@ -41,11 +41,13 @@ package struct ComparedRun: Sendable {
   package let mode: RunMode
   /// Loss of every scored token, window by window.
   package var losses: [[Double]] = []
-  /// Milliseconds of every decode step.
+  /// Milliseconds of every decode step; none of a run through the prompt path.
   package var milliseconds: [Double] = []
   package var tally = Tally()
   /// Greedy choices equal to the dense run's.
   package var agreements = 0
+  /// Σ over tokens of the divergence of the run's next-token distribution from the dense run's, nats.
+  package var divergences = 0.0
 
   package init(mode: RunMode, name: String? = nil) {
     self.mode = mode
@@ -69,6 +71,9 @@ package struct ComparedRun: Sendable {
   }
   /// Share of the greedy choices that are the dense run's.
   package var agreement: Double { Double(agreements) / Double(max(tokens, 1)) }
+
+  /// Mean divergence from the dense run's next-token distribution, nats per token.
+  package var divergence: Double { divergences / Double(max(tokens, 1)) }
 
   /// Mean paired difference of loss to `other`, and its standard error over windows.
   package func difference(to other: ComparedRun) -> (mean: Double, standardError: Double) {

@@ -1,15 +1,23 @@
 package import DejaVuCore
 package import DejaVuTokenizers
 
-/// A text to measure on: documents separated by lines that hold only `<|endoftext|>`.
+/// A text to measure on, in documents.
 package struct EvaluationText: Hashable, Sendable {
   /// UTF-8 of each document, without the line break before its separator; none is empty.
   package let documents: [[UInt8]]
+  /// What stands between documents that are read as one text.
+  private let joiner: [UInt8]
 
   private static let separator = Array("<|endoftext|>".utf8)
-  private static let lineFeed = UInt8(ascii: "\n")
+  static let lineFeed = UInt8(ascii: "\n")
+  static let emptyLine = [lineFeed, lineFeed]
 
-  /// Splits the bytes of a file.
+  init(documents: [[UInt8]], joiner: [UInt8]) {
+    self.documents = documents.filter { !$0.isEmpty }
+    self.joiner = joiner
+  }
+
+  /// Splits the bytes of a file at lines that hold only `<|endoftext|>`.
   ///
   /// A file without separators is one document, kept byte for byte.
   package init(_ bytes: [UInt8]) {
@@ -25,7 +33,7 @@ package struct EvaluationText: Hashable, Sendable {
       lineStart = lineEnd + 1
     }
     documents.append(Array(bytes[start...]))
-    self.documents = documents.filter { !$0.isEmpty }
+    self.init(documents: documents, joiner: Self.emptyLine)
   }
 
   private static func isSeparator(_ line: ArraySlice<UInt8>) -> Bool {
@@ -36,11 +44,9 @@ package struct EvaluationText: Hashable, Sendable {
     Array(document.last == lineFeed ? document.dropLast() : document)
   }
 
-  /// All documents as one, two line breaks between them: what users of Hugging Face's libraries
-  /// measure when they write `tokenizer("\n\n".join(documents))`.
-  package var joined: [UInt8] {
-    Array(documents.joined(separator: [Self.lineFeed, Self.lineFeed]))
-  }
+  /// All documents as one: of plain text with an empty line between them, what users of Hugging
+  /// Face's libraries measure when they write `tokenizer("\n\n".join(documents))`.
+  package var joined: [UInt8] { Array(documents.joined(separator: joiner)) }
 
   /// The ids of the whole text, or of each document for itself; without tokens around them.
   ///

@@ -82,28 +82,86 @@ package struct Perplexity {
     _ progress: @escaping (EvaluationProgress) -> Void
   ) throws(BackendError) -> PerplexityResult {
     var result = PerplexityResult(plan: plan, path: options.path, mode: options.mode)
-    let session = try model.engine.makeSession(capacity: plan.context, mode: options.mode)
-    let before = session.tally
-    defer { session.tally = before }
-    session.tally = Tally()
+    var reader = PerplexityReader(
+      session: try model.engine.makeSession(capacity: plan.context, mode: options.mode),
+      dense: options.mode == .dense
+        ? nil : try model.engine.makeSession(capacity: plan.context, mode: .dense),
+      path: options.path)
+    let before = reader.session.tally
+    defer { reader.session.tally = before }
     var reporter = ProgressReporter(
       total: windows.reduce(0) { $0 + $1.range.count }, report: progress)
     for window in windows {
       var loss = 0.0
       let tokens = (bos.map { [$0] } ?? []) + documents[window.document][window.range]
       let first = tokens.count - window.scored.count
-      session.truncate(to: 0)
-      try session.foretell(tokens, from: first, path: options.path) { index, logits in
-        loss -= logProbability(of: tokens[index], given: logits)
+      try reader.read(tokens, from: first) { index, found in
+        loss += found
         reporter.add(loss: loss, scored: index + 1 - first, of: window, result)
       }
       result.windows.append(WindowLoss(window: window, loss: loss))
       reporter.finish(window, result)
     }
-    result.time = reporter.elapsed
-    result.tokensRead = session.tally.tokens
-    result.bytesRead = session.tally.bytes
+    result.time = reader.time
+    result.tokensRead = reader.tally.tokens
+    result.bytesRead = reader.tally.bytes
+    result.comparison = reader.comparison
     return result
+  }
+}
+
+/// Reads windows, beside a dense session where there is one to be compared with.
+private struct PerplexityReader {
+  let session: any Session
+  let dense: (any Session)?
+  let path: ScoringPath
+  private(set) var time = Duration.zero
+  private(set) var tally = Tally()
+  private(set) var comparison: DenseComparison?
+
+  init(session: any Session, dense: (any Session)?, path: ScoringPath) {
+    (self.session, self.dense, self.path) = (session, dense, path)
+    if dense != nil { comparison = DenseComparison() }
+  }
+
+  /// - Parameters:
+  ///   - tokens: a window.
+  ///   - first: the first token that is scored.
+  ///   - read: called with the index and the loss of every token that is scored.
+  /// - Throws: ``BackendError``.
+  mutating func read(
+    _ tokens: [TokenID], from first: Int, _ read: (Int, Double) -> Void
+  ) throws(BackendError) {
+    session.truncate(to: 0)
+    dense?.truncate(to: 0)
+    // Without a comparison a window is read at once.
+    let turn = dense == nil ? tokens.count : ForetoldTokens.turn(session, path: path)
+    for start in stride(from: first, to: tokens.count, by: turn) {
+      let end = min(start + turn, tokens.count)
+      // A session continues behind what it holds, up to the token before the last.
+      let known = start == first ? 0 : start - 1
+      let part = Array(tokens[known..<end])
+      var foretold = ForetoldTokens()
+      if let dense {
+        try dense.foretell(part, from: start - known, path: path) { foretold.append($1) }
+      }
+      session.tally = Tally()
+      let clock = ContinuousClock.now
+      var (sum, same) = (0.0, 0)
+      try session.foretell(part, from: start - known, path: path) { index, logits in
+        let normalizer = logSumExp(logits)
+        if dense != nil {
+          let found = foretold.compare(logits, normalizer, at: known + index - start)
+          sum += found.divergence
+          same += found.isSameChoice ? 1 : 0
+        }
+        read(known + index, normalizer - Double(logits[Int(tokens[known + index])]))
+      }
+      time += ContinuousClock.now - clock
+      tally = tally + session.tally
+      comparison?.divergences += sum
+      comparison?.agreements += same
+    }
   }
 }
 

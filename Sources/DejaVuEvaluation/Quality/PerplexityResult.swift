@@ -44,6 +44,14 @@ package struct WindowLoss: Hashable, Sendable {
   package var mean: Double { loss / Double(window.scored.count) }
 }
 
+/// Sums over scored tokens that hold a run against a dense one.
+package struct DenseComparison: Hashable, Sendable {
+  /// Divergence of the run's next-token distribution from the dense one, nats.
+  package var divergences = 0.0
+  /// Greedy choices that are the dense run's.
+  package var agreements = 0
+}
+
 /// How well a model foretells a text.
 package struct PerplexityResult: Hashable, Sendable {
   package let plan: WindowPlan
@@ -56,6 +64,8 @@ package struct PerplexityResult: Hashable, Sendable {
   package var tokensRead = 0
   /// Bytes that the model read for them.
   package var bytesRead = 0
+  /// How the run differs from a dense one; nil of a dense one.
+  package var comparison: DenseComparison?
 
   package init(plan: WindowPlan, path: ScoringPath, mode: RunMode) {
     self.plan = plan
@@ -67,6 +77,14 @@ package struct PerplexityResult: Hashable, Sendable {
   package var tokens: Int { windows.reduce(0) { $0 + $1.window.scored.count } }
   /// Mean loss per token, in nats; every token counts the same.
   package var meanLoss: Double { windows.reduce(0) { $0 + $1.loss } / Double(max(tokens, 1)) }
+  /// Mean divergence from the dense run's next-token distribution, nats per token.
+  package var divergence: Double? {
+    comparison.map { max($0.divergences, 0) / Double(max(tokens, 1)) }
+  }
+  /// Share of the tokens whose likeliest successor is the dense run's.
+  package var agreement: Double? {
+    comparison.map { Double($0.agreements) / Double(max(tokens, 1)) }
+  }
   /// e to the mean loss.
   package var perplexity: Double { exponential(meanLoss) }
 

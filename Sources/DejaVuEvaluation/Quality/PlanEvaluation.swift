@@ -2,13 +2,14 @@ package import DejaVu
 package import DejaVuCore
 package import DejaVuModels
 
-/// Quality and speed of several ways to choose rows from the same decode steps: interleaved piece
-/// by piece over the same tokens, with real choosers and real deferred keys.
+/// Quality of several ways to choose rows, against dense, on the same tokens.
+///
+/// Through decode their speed comes from the same steps, interleaved piece by piece, with real choosers
+/// and real deferred keys; through the prompt path every token of a batch gets its own set.
 package struct PlanEvaluation {
   private let engine: Engine
   private let subjects: [ComparedSubject]
-  /// Tokens that one subject decodes before the next has its turn.
-  private let turn = 64
+  private let path: ScoringPath
 
   /// Dense, exact, and a plan.
   package init(engine: Engine, sparsity: Sparsity) {
@@ -17,12 +18,13 @@ package struct PlanEvaluation {
   }
 
   /// Dense, whether asked for or not, and then the others.
-  package init(engine: Engine, subjects: [ComparedSubject]) {
+  package init(engine: Engine, subjects: [ComparedSubject], path: ScoringPath = .decode) {
     self.engine = engine
     self.subjects = [.dense] + subjects.filter { $0.mode != .dense }
+    self.path = path
   }
 
-  /// Decodes every window in every way.
+  /// Reads every window in every way.
   ///
   /// - Parameters:
   ///   - windows: tokens of each window, a first token included.
@@ -44,11 +46,12 @@ package struct PlanEvaluation {
             defersKeys: subject.defersKeys))
       }
       for index in runs.indices { runs[index].losses.append([]) }
-      var choices = [Int](repeating: 0, count: window.count)
+      let turn = ForetoldTokens.turn(sessions[0], path: path)
       for start in stride(from: 1, to: window.count, by: turn) {
         let part = start..<min(start + turn, window.count)
+        var dense = ForetoldTokens()
         for index in runs.indices {
-          try decode(part, of: window, sessions[index], &runs[index], &choices)
+          try read(part, of: window, sessions[index], &runs[index], &dense)
           done += part.count
           progress(done, total)
         }
@@ -57,22 +60,73 @@ package struct PlanEvaluation {
     return runs
   }
 
-  private func decode(
+  private func read(
     _ part: Range<Int>, of window: [TokenID], _ session: any Session, _ run: inout ComparedRun,
-    _ choices: inout [Int]
+    _ dense: inout ForetoldTokens
   ) throws(BackendError) {
     session.tally = Tally()
-    let clock = ContinuousClock()
-    for index in part {
-      let start = clock.now
-      let logits = try session.decode(window[index - 1])
-      run.milliseconds.append((clock.now - start).milliseconds)
-      let loss = logSumExp(logits) - Double(logits[Int(window[index])])
-      run.losses[run.losses.count - 1].append(loss)
-      let choice = argmax(logits)
-      if run.mode == .dense { choices[index] = choice }
-      if choices[index] == choice { run.agreements += 1 }
+    let isDense = run.mode == .dense
+    func note(_ index: Int, _ logits: UnsafeBufferPointer<Float>) {
+      let normalizer = logSumExp(logits)
+      run.losses[run.losses.count - 1].append(normalizer - Double(logits[Int(window[index])]))
+      if isDense {
+        dense.append(logits)
+        run.agreements += 1
+      } else {
+        let found = dense.compare(logits, normalizer, at: index - part.lowerBound)
+        run.divergences += found.divergence
+        if found.isSameChoice { run.agreements += 1 }
+      }
+    }
+    switch path {
+    case .prompt:
+      try session.run(window[part.lowerBound - 1..<part.upperBound - 1], wanted: .all) {
+        note(part.lowerBound + $0, $1)
+      }
+    case .decode:
+      let clock = ContinuousClock()
+      for index in part {
+        let start = clock.now
+        let logits = try session.decode(window[index - 1])
+        run.milliseconds.append((clock.now - start).milliseconds)
+        note(index, logits)
+      }
     }
     run.tally = run.tally + session.tally
+  }
+}
+
+/// What a dense run foretold for a few tokens, for others to be held against.
+struct ForetoldTokens {
+  private var positions: [ReferenceRun.Position] = []
+  private var choices: [Int] = []
+  /// Bytes that distributions over the vocabulary may take.
+  private static let memory = 1 << 27
+
+  /// Tokens that one run reads before the next has its turn: few through decode, so that both meet the
+  /// same machine, and a batch of a prompt where there is memory for its distributions.
+  static func turn(_ session: any Session, path: ScoringPath) -> Int {
+    guard path == .prompt else { return 64 }
+    let perToken = 4 * session.architecture.vocabulary
+    return min(session.batchCapacity, max(16, memory / perToken))
+  }
+
+  mutating func append(_ logits: UnsafeBufferPointer<Float>) {
+    positions.append(.init(logits))
+    choices.append(argmax(logits))
+  }
+
+  /// - Parameters:
+  ///   - logits: of another run for the same token.
+  ///   - normalizer: their ``logSumExp(_:)``.
+  ///   - index: which token.
+  /// - Returns: nats, and whether the likeliest token is the same.
+  func compare(
+    _ logits: UnsafeBufferPointer<Float>, _ normalizer: Double, at index: Int
+  ) -> (divergence: Double, isSameChoice: Bool) {
+    (
+      positions[index].divergence(logits, normalizer: normalizer),
+      choices[index] == argmax(logits)
+    )
   }
 }

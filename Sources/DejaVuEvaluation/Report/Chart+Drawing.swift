@@ -58,6 +58,7 @@ extension Chart {
         svg.mark(
           index % Self.styles, place, class: "dot \(style)",
           tip: "\(one.name): \(Self.number(point.y)) at \(Self.number(point.x))")
+        if !point.label.isEmpty { svg.text(point.label, (place.x + 8, place.y - 6), class: "note") }
       }
     }
     return svg

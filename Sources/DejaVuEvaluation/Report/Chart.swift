@@ -3,6 +3,8 @@ struct Chart {
   struct Point: Hashable {
     let x: Double
     let y: Double
+    /// Written beside the mark, where there is something to say.
+    var label = ""
   }
 
   /// Points that belong together: one colour, one dash and one shape of marks, so that no colour is

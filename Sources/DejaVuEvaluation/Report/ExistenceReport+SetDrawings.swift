@@ -103,6 +103,19 @@ extension ExistenceReport {
         xTitle: "layer", yTitle: "contributions covered (%)", yRange: 0...100), table: table)
   }
 
+  /// What to make of nearest rows that cost less than the oracle's.
+  private var nearestBeatsOracle: String {
+    let rows = rows("neurons")
+    guard let nearest = rows.first(where: { $0.selector == "nearest" }),
+      let oracle = rows.first(where: { $0.selector == "oracle" }),
+      let near = nearest.perplexityIncrease.value, let far = oracle.perplexityIncrease.value,
+      near < far
+    else { return "" }
+    return " Here nearest rows cost \(Self.increase(nearest)) of perplexity and the oracle's "
+      + "\(Self.increase(oracle)): the oracle ranks a row by the norm of what it adds alone and carries "
+      + "the greatest mass of a set its size, but norms do not say which rows add up and which cancel."
+  }
+
   /// Exact search for nearest rows beside other choosers: (f).
   var nearestGroup: ReportGroup? {
     let rows = rows("neurons")
@@ -119,7 +132,7 @@ extension ExistenceReport {
     return ReportGroup(
       title: "Nearest rows as the chooser",
       note: "The greatest w · x + b, found by reading all of W1. Oracles read whole blocks to know "
-        + "what they choose: they are limits, not ways to be fast.",
+        + "what they choose: they are limits, not ways to be fast." + nearestBeatsOracle,
       figures: [
         ReportFigure(
           title: "Exact search takes \(nearest.milliseconds.text(2)) ms a token at "

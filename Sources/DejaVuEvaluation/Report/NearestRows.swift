@@ -24,6 +24,9 @@ package struct NearestRows: Codable, Hashable, Sendable {
     package var msPerQuery: Figure
     /// Of multiplying the whole of W1 in float32.
     package var msAllRows: Figure
+    /// Of the whole MLP, and of a low-rank predictor; of synthetic rows only.
+    package var msMlp: Figure?
+    package var msPredictor: Figure?
   }
 
   /// - Throws: ``ReportError/notNearestRows(_:)`` for a file of anything else.
@@ -43,12 +46,14 @@ package struct NearestRows: Codable, Hashable, Sendable {
   var table: TextTable {
     var table = TextTable([
       .number("layer"), .word("space"), .number("top"), .number("ef"), .number("recall"),
-      .number("rows read"), .number("ms a query"), .number("ms, all of W1"),
+      .number("rows read"), .number("ms a query"), .number("ms, all of W1"), .number("ms, MLP"),
+      .number("ms, predictor"),
     ])
     table.rows = rows.map {
       [
         String($0.layer), $0.space, String($0.top), String($0.ef), $0.recall.percent,
         $0.rowsReadShare.percent, $0.msPerQuery.text(3), $0.msAllRows.text(3),
+        $0.msMlp?.text(2) ?? "-", $0.msPredictor?.text(2) ?? "-",
       ]
     }
     return table
@@ -60,6 +65,10 @@ package struct NearestRows: Codable, Hashable, Sendable {
 package enum ReportError: Error, Hashable, Sendable {
   /// The file is not what the script writes.
   case notNearestRows(String)
+  /// The file is not what a report writes.
+  case notReport(String)
+  /// The file is not what a sweep writes.
+  case notSweep(String)
 }
 
 extension ReportError: CustomStringConvertible {
@@ -68,6 +77,10 @@ extension ReportError: CustomStringConvertible {
     case .notNearestRows(let reason):
       "the file of --nearest-rows is not what 'Scripts/nearest_rows.py --json FILE' writes "
         + "(\(reason)); make it anew"
+    case .notReport(let reason):
+      "the file of --from is not what 'dejavu report --json' wrote (\(reason)); measure anew with --text"
+    case .notSweep(let reason):
+      "the file of --sweep is not what 'dejavu eval --sweep --json' prints (\(reason)); make it anew"
     }
   }
 }

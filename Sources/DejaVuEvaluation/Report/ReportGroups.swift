@@ -3,10 +3,13 @@ extension SparsityReport.Model {
   var groups: [ReportGroup] {
     var groups: [ReportGroup] = []
     if let headline { groups.append(headline.group) }
-    groups += [
-      existence.twoPassGroup, existence.sharingGroup, existence.selectorGroup,
-      existence.driftGroup, existence.headGroup,
-    ]
+    groups +=
+      [
+        existence.twoPassGroup
+      ] + [tasks?.taskGroup].compactMap { $0 } + [
+        existence.sharingGroup, existence.selectorGroup,
+        existence.driftGroup, existence.headGroup,
+      ]
     groups += [existence.chooserGroup, existence.nearestGroup].compactMap { $0 }
     return groups.filter { !$0.figures.isEmpty }
   }
@@ -57,13 +60,15 @@ extension Headline {
   private var table: TextTable {
     var table = TextTable([
       .word("rows"), .number("perplexity"), .number("against dense"), .number("std. error"),
-      .number("same token"), .number("MLP bytes"), .number("MB a token"), .number("tokens/s"),
+      .number("KL, nats"), .number("same token"), .number("MLP bytes"), .number("MB a token"),
+      .number("tokens/s"),
       .number("ms"), .number("95th"), .number("speed"),
     ])
     table.rows = rows.map { row in
       [
         row.selector, row.perplexity.text(3), Self.signed(row.perplexityIncrease),
-        Self.percent(row.standardError), row.sameChoice.percent, row.mlpByteShare.percent,
+        Self.percent(row.standardError), row.divergence.text(4), row.sameChoice.percent,
+        row.mlpByteShare.percent,
         Figure((row.bytesPerToken.value ?? 0) / 1e6).text(1), row.tokensPerSecond.text(1),
         row.milliseconds.text(2), row.p95.text(2), row.speedupOverDense.text(2),
       ]

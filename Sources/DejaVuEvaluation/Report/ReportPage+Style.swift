@@ -15,7 +15,7 @@ extension SparsityReport {
     }
     * { box-sizing: border-box; }
     html { background: var(--ground); color: var(--ink); color-scheme: light dark; }
-    body { margin: 0; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+    body { margin: 0; font: 16px/1.5 system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif; }
     main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
     h1, h2, h3, h4 { line-height: 1.25; overflow-wrap: anywhere; text-wrap: balance; }
     h1 { font-size: 1.7rem; margin: 0 0 .5rem; }
@@ -43,7 +43,7 @@ extension SparsityReport {
     th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--grid); white-space: nowrap; }
     th { font-weight: 600; vertical-align: bottom; }
     .number { text-align: right; } .word { text-align: left; }
-    svg text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+    svg text { font: 13px system-ui, -apple-system, Segoe UI, DejaVu Sans, sans-serif; }
     svg .label, svg .value { fill: var(--ink); } svg .value { font-weight: 600; }
     svg .note, svg .tick { fill: var(--quiet); }
     .grid { stroke: var(--grid); } .base { stroke: var(--base); }

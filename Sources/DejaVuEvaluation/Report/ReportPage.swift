@@ -16,8 +16,15 @@ extension SparsityReport {
         .tag(
           "header", nil, .tag("h1", nil, text: title),
           .tag("p", "note", text: introduction))
-      ] + models.enumerated().map(section) + [nearestSection].compactMap { $0 }
-      + [.tag("footer", nil, .tag("p", "note", text: "dejavu report \(version)"))]
+      ] + models.enumerated().map(section) + sweeps.enumerated().map(sweepSection)
+      + [nearestSection].compactMap { $0 }
+      + [
+        .tag(
+          "footer", nil,
+          .tag(
+            "p", "note", text: "dejavu report \(version)" + (commit.map { ", commit \($0)" } ?? ""))
+        )
+      ]
     let page = Markup.element(
       "html", [("lang", "en"), ("xmlns", "http://www.w3.org/1999/xhtml")],
       [.element("head", [], head), .element("body", [], [.element("main", [], body)])])
@@ -47,20 +54,53 @@ extension SparsityReport {
       parts.append(
         .tag("p", "warning", text: "Synthetic weights: nothing here is about quality."))
     }
-    for (place, group) in groups.enumerated() {
-      parts.append(.tag("h3", nil, text: group.title))
-      if !group.note.isEmpty { parts.append(.tag("p", "note", text: group.note)) }
-      let figures = group.figures.enumerated().map { number, figure in
-        figure.markup(identifier: "m\(index)g\(place)f\(number)")
-      }
-      parts.append(.element("div", [("class", "figures")], figures))
-    }
+    parts += Self.markup(groups, "m\(index)")
     parts += existence.notes.map { .tag("p", "note", text: "Left out: \($0).") }
     return .element("section", [], parts)
   }
 
+  private static func markup(_ groups: [ReportGroup], _ prefix: String) -> [Markup] {
+    groups.enumerated().flatMap { place, group in
+      var parts: [Markup] = [.tag("h3", nil, text: group.title)]
+      if !group.note.isEmpty { parts.append(.tag("p", "note", text: group.note)) }
+      let figures = group.figures.enumerated().map { number, figure in
+        figure.markup(identifier: "\(prefix)g\(place)f\(number)")
+      }
+      parts.append(.element("div", [("class", "figures")], figures))
+      return parts
+    }
+  }
+
+  private func sweepSection(_ index: Int, _ sweep: SweepReport) -> Markup {
+    let name = sweep.model.split(separator: "/").last.map(String.init) ?? sweep.model
+    var parts: [Markup] = [
+      .tag("h2", nil, text: "A sweep of densities: \(name)"),
+      .tag(
+        "p", "note",
+        text: "From 'dejavu eval --sweep'; fingerprint \(sweep.fingerprint), "
+          + "\(sweep.machine.processor), \(sweep.machine.threads) threads"
+          + (sweep.commit.map { ", commit \($0)" } ?? "")),
+    ]
+    if sweep.synthetic {
+      parts.append(
+        .tag("p", "warning", text: "Synthetic weights: nothing here is about quality."))
+    }
+    parts += Self.markup(sweep.groups, "s\(index)")
+    parts += sweep.notes.map { .tag("p", "note", text: "Left out: \($0).") }
+    return .element("section", [], parts)
+  }
+
   private var nearestSection: Markup? {
-    guard let found = nearestRows, !found.rows.isEmpty else { return nil }
+    let figures = nearestRows.filter { !$0.rows.isEmpty }.enumerated().map { index, found in
+      Self.figure(found).markup(identifier: "nearest\(index)")
+    }
+    guard !figures.isEmpty else { return nil }
+    return .tag(
+      "section", nil, .tag("h2", nil, text: "Approximate search for nearest rows"),
+      .element("div", [("class", "figures")], figures))
+  }
+
+  private static func figure(_ found: NearestRows) -> ReportFigure {
     let slower = found.rows.filter {
       ($0.msPerQuery.value ?? 0) > ($0.msAllRows.value ?? 0)
     }.count
@@ -70,16 +110,21 @@ extension SparsityReport {
         value: row.msPerQuery.value ?? 0,
         label: "\(row.msPerQuery.text(2)) ms, all of W1 \(row.msAllRows.text(2)) ms")
     }
-    let figure = ReportFigure(
+    let yardsticks = found.rows.first.flatMap { row in
+      row.msMlp.flatMap { mlp in
+        row.msPredictor.map {
+          " The whole MLP takes \(mlp.text(2)) ms, a low-rank predictor \($0.text(2)) ms, both as numpy's "
+            + "products in float32."
+        }
+      }
+    }
+    return ReportFigure(
       title: "A graph of the rows is slower than multiplying them all in \(slower) of "
         + "\(found.rows.count) searches",
       note: "HNSW (hnswlib) over \(found.neurons) rows of \(found.model), one thread; from "
-        + "Scripts/nearest_rows.py.",
+        + "Scripts/nearest_rows.py." + (yardsticks ?? ""),
       chart: Chart(content: .bars(bars), xTitle: "time of a search (ms)", yTitle: ""),
       table: found.table)
-    return .tag(
-      "section", nil, .tag("h2", nil, text: "Approximate search for nearest rows"),
-      .tag("div", "figures", figure.markup(identifier: "nearest")))
   }
 }
 

@@ -23,6 +23,13 @@ package final class SelectorFactory {
   private let backend: CPUBackend
   private let options: Options
   private let progress: (Int, Int) -> Void
+  private let lessons: Lessons
+
+  /// What was learned, for factories of all densities.
+  private final class Lessons {
+    var mass: RowMass?
+    var fitted: [RowAxis: [ChooserSite: ChooserWeights]] = [:]
+  }
 
   /// - Returns: nil where the model does not run on the CPU.
   package init?(
@@ -35,6 +42,20 @@ package final class SelectorFactory {
     self.backend = backend
     self.options = options
     self.progress = progress
+    lessons = Lessons()
+  }
+
+  private init(_ other: SelectorFactory, options: Options) {
+    (model, folder, backend) = (other.model, other.folder, other.backend)
+    (progress, lessons) = (other.progress, other.lessons)
+    self.options = options
+  }
+
+  /// A factory for other densities that need not learn again.
+  package func with(mlpDensity: Double, headDensity: Double) -> SelectorFactory {
+    var options = options
+    (options.mlpDensity, options.headDensity) = (mlpDensity, headDensity)
+    return SelectorFactory(self, options: options)
   }
 
   private var architecture: Architecture { model.architecture }
@@ -140,24 +161,48 @@ extension SelectorFactory {
   }
 
   private func heaviest() throws -> Sparsity {
-    let (windows, total) = (options.calibration, options.calibration.joined().count)
+    if lessons.mass == nil { lessons.mass = try mass(of: options.calibration) }
+    guard let mass = lessons.mass else { throw SelectorError.noCalibration(.static) }
+    return Sparsity(plan: heaviest(by: mass))
+  }
+
+  private func heaviest(by mass: RowMass) -> SparsityPlan {
+    plan(.static) { .fixed(mass.heaviest($1, $0, layer: $2)) }
+  }
+
+  /// What every row carries of a text.
+  ///
+  /// - Throws: ``BackendError``.
+  package func mass(of windows: [[TokenID]]) throws(BackendError) -> RowMass {
+    let total = windows.joined().count
+    let session = try model.engine.makeSession(capacity: windows.map(\.count).max() ?? 0)
     var done = 0
-    let mass = try RowMass(backend: backend, session: try session(), windows: windows) {
+    return try RowMass(backend: backend, session: session, windows: windows) {
       done += $0
       progress(done, total)
     }
-    return Sparsity(
-      plan: plan(.static) { .fixed(mass.heaviest($1, $0, layer: $2)) })
+  }
+
+  /// The rows that carry most of another text than the calibration's, for every token.
+  package func subject(static name: String, by mass: RowMass) -> ComparedSubject {
+    ComparedSubject(name, sparsity: Sparsity(plan: heaviest(by: mass)))
   }
 
   private func fitted() throws -> [ChooserSite: ChooserWeights] {
-    let fit = EmbeddingFit(
-      backend: backend, session: try session(), windows: options.calibration)
-    let total = options.calibration.joined().count * fit.passes
-    var done = 0
-    return try fit.choosers(axes: axes) {
-      done += $0
-      progress(done, total)
+    let missing = axes.filter { lessons.fitted[$0] == nil }
+    if !missing.isEmpty {
+      let fit = EmbeddingFit(
+        backend: backend, session: try session(), windows: options.calibration)
+      let total = options.calibration.joined().count * fit.passes
+      var done = 0
+      let made = try fit.choosers(axes: missing) {
+        done += $0
+        progress(done, total)
+      }
+      for axis in missing { lessons.fitted[axis] = made.filter { $0.key.axis == axis } }
+    }
+    return axes.reduce(into: [:]) { all, axis in
+      all.merge(lessons.fitted[axis] ?? [:]) { one, _ in one }
     }
   }
 }

@@ -56,6 +56,8 @@ package struct CardBench {
     var sparse: PlannedRows<CUDABackend>?
     if options.mlpDensity != nil || options.headDensity != nil {
       var synthetic = SyntheticSparsity.Options()
+      // Nothing looks at a card's scores, so no threshold can be found.
+      synthetic.rule = .count
       (synthetic.mlpDensity, synthetic.headDensity) = (
         options.mlpDensity ?? 1, options.headDensity ?? 1
       )

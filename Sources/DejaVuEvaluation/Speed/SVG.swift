@@ -96,7 +96,10 @@ struct SVG {
   }
 
   /// The whole file.
-  var document: String {
+  var document: String { document(style: style) }
+
+  /// The whole file with this style sheet.
+  func document(style: String) -> String {
     """
     <?xml version="1.0" encoding="UTF-8"?>
     <svg xmlns="http://www.w3.org/2000/svg" width="\(Self.text(width))" \

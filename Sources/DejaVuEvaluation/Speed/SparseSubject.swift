@@ -63,7 +63,8 @@ package struct SparseSubject {
       points.contains { $0[keyPath: axis] > 0 && $0[keyPath: axis] < 1 }
     }
     description = SpeedReport.SparsityRow(
-      plan: "synthetic", window: options.window, rank: options.rank, bits: options.bits,
+      plan: "synthetic", window: options.window, rule: options.rule.rawValue, rank: options.rank,
+      bits: options.bits,
       mlpOverlap: Figure(chooses(\.mlpDensity) ? options.mlpOverlap : nil),
       headOverlap: Figure(chooses(\.headDensity) ? options.headOverlap : nil))
     runs = points.map { point in
@@ -94,17 +95,20 @@ extension SpeedReport {
   package struct SparsityRow: Codable, Hashable, Sendable {
     package let plan: String
     package let window: Int
+    /// How random predictors choose.
+    package let rule: String?
     package let rank: Int?
     package let bits: Int?
     package let mlpOverlap: Figure
     package let headOverlap: Figure
 
     package init(
-      plan: String, window: Int, rank: Int? = nil, bits: Int? = nil,
+      plan: String, window: Int, rule: String? = nil, rank: Int? = nil, bits: Int? = nil,
       mlpOverlap: Figure = Figure(nil), headOverlap: Figure = Figure(nil)
     ) {
       self.plan = plan
       self.window = window
+      self.rule = rule
       self.rank = rank
       self.bits = bits
       self.mlpOverlap = mlpOverlap
@@ -112,7 +116,7 @@ extension SpeedReport {
     }
 
     private enum CodingKeys: String, CodingKey {
-      case plan, window
+      case plan, window, rule
       case rank = "predictor_rank"
       case bits = "predictor_bits"
       case mlpOverlap = "asked_mlp_overlap"
@@ -124,6 +128,7 @@ extension SpeedReport {
       try container.encode(plan, forKey: .plan)
       try container.encode(window, forKey: .window)
       // Null, not left out, where there is none: keys are always there.
+      try container.encode(rule, forKey: .rule)
       try container.encode(rank, forKey: .rank)
       try container.encode(bits, forKey: .bits)
       try container.encode(mlpOverlap, forKey: .mlpOverlap)

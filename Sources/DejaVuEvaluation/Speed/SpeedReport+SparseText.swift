@@ -6,8 +6,8 @@ extension SpeedReport {
       return "sparse     plan '\(sparsity.plan)', a window of \(sparsity.window) positions\n"
     }
     return """
-      sparse     random predictors of rank \(rank) in \(bits) bits, a window of \
-      \(sparsity.window) positions
+      sparse     random predictors of rank \(rank) in \(bits) bits, rows by \(sparsity.rule ?? "-"), a \
+      window of \(sparsity.window) positions
 
       """
   }

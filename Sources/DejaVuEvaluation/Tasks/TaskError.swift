@@ -25,8 +25,6 @@ package enum TaskError: Error, Hashable, Sendable {
   case journalInUse(path: String)
   /// Two runs that have no item in common.
   case nothingShared(first: String, second: String)
-  /// A compressed file, or the library that reads it.
-  case compressed(path: String, reason: String)
 }
 
 extension TaskError: CustomStringConvertible {
@@ -58,8 +56,6 @@ extension TaskError: CustomStringConvertible {
     case .nothingShared(let first, let second):
       "'\(first)' and '\(second)' have no item in common; compare runs of the same tasks, --shots "
         + "and --seed"
-    case .compressed(let path, let reason):
-      "cannot unpack '\(path)': \(reason); unpack it with gzip -d first"
     }
   }
 }

@@ -26,7 +26,7 @@ package final class TaskRun {
   private let options: TaskOptions
   private let questions: [[Question]]
   private let files: [TaskFile]
-  private let journal: TaskJournal?
+  private let journal: ScoreJournal?
   /// For each column what its journal keys begin with.
   private let digests: [String]
   private var sessions: [any Session] = []
@@ -36,7 +36,11 @@ package final class TaskRun {
     let item: TaskItem
     let texts: [ScoredText]
 
-    var tokens: Int { texts.reduce(0) { $0 + $1.tokens.count } }
+    /// Tokens that are read: what all texts begin with is read once.
+    var tokens: Int {
+      let shared = ScoredText.sharedTokens(of: texts)
+      return texts.reduce(shared) { $0 + $1.tokens.count - shared }
+    }
   }
 
   /// Encodes every item.
@@ -51,7 +55,7 @@ package final class TaskRun {
   /// - Throws: ``TaskError``.
   package init(
     model: LanguageModel, files: [TaskFile], columns: [TaskColumn], options: TaskOptions,
-    journal: TaskJournal? = nil, build: String = ""
+    journal: ScoreJournal? = nil, build: String = ""
   ) throws(TaskError) {
     precondition(columns.first?.subject.mode == .dense, "the first column is the dense one")
     self.model = model
@@ -95,13 +99,13 @@ package final class TaskRun {
         defersKeys: column.subject.defersKeys)
     }
     defer { sessions = [] }
-    var (done, total) = (0, questions.joined().reduce(0) { $0 + tokensToScore($1) })
+    var (done, total) = (0, tokensToScore(columns.indices))
     if total == 0 { total = 1 }
     var results: [TaskResult] = []
     for (file, questions) in zip(files, questions) {
       var result = TaskResult(file: file, columns: columns)
       for question in questions {
-        let cost = tokensToScore(question)
+        let cost = tokensToScore(question, columns.indices)
         result.items.append(question.item)
         for column in columns.indices {
           result.scores[column].append(try scores(question, column))
@@ -114,8 +118,13 @@ package final class TaskRun {
     return results
   }
 
-  private func tokensToScore(_ question: Question) -> Int {
-    columns.indices.count { journal?[key(question, $0)] == nil } * question.tokens
+  /// Tokens that some columns have to read, what the journal holds left out.
+  package func tokensToScore(_ columns: Range<Int>) -> Int {
+    questions.joined().reduce(0) { $0 + tokensToScore($1, columns) }
+  }
+
+  private func tokensToScore(_ question: Question, _ columns: Range<Int>) -> Int {
+    columns.count { journal?[key(question, $0)] == nil } * question.tokens
   }
 
   private func scores(_ question: Question, _ column: Int) throws -> [ContinuationScore] {
