@@ -251,7 +251,8 @@ extension CUDABackend {
       .projectRows, matrix.dtype, Grid(geometry.blocks(rows: matrix.rows, warps: 16)),
       sharedBytes: LaunchGeometry.vectorBytes(matrix.columns),
       dv_rows_arguments(
-        x: scratch.prepared.address, matrix: matrix.address, y: y, flag: flag, width: Int32(matrix.columns),
+        x: scratch.prepared.address, matrix: matrix.address, y: y, flag: flag,
+        width: Int32(matrix.columns),
         padded_width: Int32(matrix.paddedColumns), row_stride: matrix.elementStride,
         rows: Int32(matrix.rows)))
   }

@@ -139,7 +139,8 @@ extension CUDABackend {
     launch(
       .maskRows, Grid(batch.tokens.count),
       dv_mask_arguments(
-        rows: rows.choice(for: launchNumber), values: values.row(0), counter: counter, stride: Int32(values.stride),
+        rows: rows.choice(for: launchNumber), values: values.row(0), counter: counter,
+        stride: Int32(values.stride),
         lanes: Int32(lanes)))
   }
 }

@@ -16,7 +16,9 @@ package final class CUDADevice {
   /// Whether a launch may start before the one ahead of it has ended, in graphs too.
   let overlapsLaunches: Bool
   /// Shared memory that one block may ask for.
-  var blockSharedBytes: Int { capability >= 90 ? 227 << 10 : capability == 80 ? 163 << 10 : 99 << 10 }
+  var blockSharedBytes: Int {
+    capability >= 90 ? 227 << 10 : capability == 80 ? 163 << 10 : 99 << 10
+  }
   private let ordinal: Int32
   let stream: dejavu_handle
   private(set) var failure: BackendError?
