@@ -32,6 +32,8 @@ package struct SyntheticSparsity {
     package var mlpOverlap = 0.45
     /// The same of head groups.
     package var headOverlap = 0.6
+    /// Where the choosers of neurons look; those of heads look at their own layer's input.
+    package var neuronPlacement = Placement.afterAttention
     package var seed: UInt64 = 1
 
     package init() {}
@@ -56,7 +58,10 @@ package struct SyntheticSparsity {
     self.options = options
     let kinds: [(RowAxis, Placement, Double, Double, Int)] = [
       (.heads, .same, options.headDensity, options.headOverlap, architecture.kvHeads),
-      (.neurons, .afterAttention, options.mlpDensity, options.mlpOverlap, architecture.neurons),
+      (
+        .neurons, options.neuronPlacement, options.mlpDensity, options.mlpOverlap,
+        architecture.neurons
+      ),
     ]
     var policies: [RowAxis: RowPolicy] = [:]
     var choosers: [ChooserSite: SyntheticChooser] = [:]
