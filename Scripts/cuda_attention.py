@@ -40,9 +40,11 @@ class Layer:
         shape = (groups, capacity, self.padded_head)
         self.keys, self.values = (torch.zeros(shape, dtype=torch.float16, device=c.card.device)
                                   for _ in range(2))
-        self.kept = c.blank(max(window, 1), 256)
+        self.kept = c.blank(max(window, 1), 256).half()
         self.settled = torch.zeros(groups, dtype=torch.int32, device=c.card.device)
         self.inputs = c.floats(capacity, self.width)
+        self.halves = torch.zeros(capacity, 256, dtype=torch.float16, device=c.card.device)
+        self.halves[:, :self.width] = self.inputs.half()
 
     def project(self, position, chosen, only_settles=False):
         c, heads = self.c, self.groups * self.per_group
@@ -51,8 +53,8 @@ class Layer:
             "choice", count=c.integers([len(chosen)]), list=chosen, all=self.groups,
             stride=self.groups)
         self.choice = groups
-        c.card.launch(f"project_heads_{SUFFIXES[self.dtype]}", (3,), 512, make(
-            "project_arguments", groups=groups, x=self.inputs[position],
+        c.card.launch(f"project_heads_{SUFFIXES[self.dtype]}", (3,), 320, make(
+            "project_arguments", groups=groups, x=self.halves[position],
             positions=c.integers([position]), query=self.query, key=self.key, value=self.value,
             query_bias=self.biases[0], key_bias=self.biases[1], value_bias=self.biases[2],
             queries=self.queries, keys=self.keys, values=self.values, kept=self.kept,
@@ -60,11 +62,12 @@ class Layer:
             width=self.width, padded_width=self.width, row_stride=self.width, head=self.head,
             padded_head=self.padded_head, heads_per_group=self.per_group, group_count=self.groups,
             capacity=self.capacity, window=self.window, kept_stride=256, rotary_half=self.half,
-            settles_only=int(only_settles)), 4 * 256)
+            settles_only=int(only_settles)), 2 * 256 + 8 * self.groups * (self.window // 4 + 2))
         return counters
 
     def attend(self, position, splits, slopes=None, sliding=0):
         c, heads = self.c, self.groups * self.per_group
+        self.position, self.sliding = position, sliding
         self.parts = c.blank(heads, splits, self.padded_head + 2)
         c.card.launch("attend_cache", (self.groups, splits, self.per_group), 128, make(
             "attend_arguments", groups=self.choice, positions=c.integers([position]),
@@ -79,12 +82,14 @@ class Layer:
         c, heads = self.c, self.groups * self.per_group
         context = c.blank(heads * self.head)
         c.card.launch("merge_context", (-(-heads * self.head // 256),), 256, make(
-            "context_arguments", parts=self.parts, context=context, heads=heads, head=self.head,
-            padded_head=self.padded_head, splits=splits))
+            "context_arguments", positions=c.integers([self.position]), parts=self.parts,
+            context=context, heads=heads, head=self.head, padded_head=self.padded_head,
+            splits=splits, sliding_window=self.sliding))
         return context.view(heads, self.head)
 
     def product(self, weight, bias, positions):
-        y = self.inputs[positions].double() @ weight.double().T + bias.double()
+        # Inputs are multiplied as they are kept.
+        y = self.inputs[positions].half().double() @ weight.double().T + bias.double()
         return y.view(len(positions), -1, self.head)
 
     def expected_cache(self, positions):
@@ -113,7 +118,7 @@ def check_projection(c, dtype, head, groups, per_group, half, window):
     what = f"{dtype} head {head}, {groups} x {per_group}, rotary {half}, window {window}"
     layer, steps = Layer(c, dtype, head, groups, per_group, half, window, 32), 13
     eager = Layer(c, dtype, head, groups, per_group, half, 0, 32)
-    for name in ("query", "key", "value", "biases", "inputs"):
+    for name in ("query", "key", "value", "biases", "inputs", "halves"):
         setattr(eager, name, getattr(layer, name))
     for position in range(steps):
         chosen = None if position % 5 == 4 else c.draw(position % groups, groups)
@@ -171,10 +176,9 @@ def check_reading(c, length, head, groups, per_group, half, splits, alibi, slidi
         tiles = -(-width // (2 * 32 * 16 // torch.finfo(dtype).bits * 8))
         sums = c.blank(slices, width)
         c.card.launch(f"sum_heads_{suffix}", (tiles, slices), 256, make(
-            "output_arguments", groups=choice, parts=layer.parts, output=output, out=sums,
+            "output_arguments", groups=choice, context=merged, output=output, out=sums,
             row_stride=width, padded_width=width, out_stride=width, head=head,
-            padded_head=layer.padded_head, heads_per_group=per_group, splits=splits),
-            4 * (heads * head // slices + 1))
+            heads_per_group=per_group), 4 * (groups + 1))
         index = chosen.long()
         weights = output.double().view(groups, per_group * head, width)[index]
         values = merged.double().view(groups, per_group * head)[index]

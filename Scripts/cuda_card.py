@@ -24,11 +24,14 @@ def structures():
     """The header's structures, by name, as ctypes classes."""
     types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float}
     text = re.sub(r"//.*", "", read("include", "dejavu_cuda_arguments.h"))
+    sizes = {name: int(value) for name, value in re.findall(r"enum \{ (\w+) = (\d+) \}", text)}
     for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", text, re.S):
         fields = []
         for line in filter(str.strip, body.split(";")):
             kind, names = line.strip().split(None, 1)
-            fields += [(each.strip(), types[kind]) for each in names.split(",")]
+            for each in names.split(","):
+                field, count = re.fullmatch(r"(\w+)(?:\[(\w+)\])?", each.strip()).groups()
+                fields.append((field, types[kind] * sizes[count] if count else types[kind]))
         types[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
     return types
 
@@ -40,6 +43,10 @@ def make(name, **values):
     """A `dv_<name>`; tensors stand for their addresses and live as long as it does."""
     made = TYPES["dv_" + name]()
     for field, value in values.items():
+        if isinstance(value, list):
+            for place, each in enumerate(value):
+                getattr(made, field)[place] = each
+            continue
         address = value.data_ptr() if isinstance(value, torch.Tensor) else value
         setattr(made, field, address)
     made._values = values
@@ -48,13 +55,37 @@ def make(name, **values):
 
 
 
+class LaunchAttribute(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_int), ("padding", ctypes.c_int), ("value", ctypes.c_int),
+                ("rest", ctypes.c_char * 60)]
+
+
+class LaunchConfig(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint) for name in (
+        "grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared_bytes")] + [
+        ("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(LaunchAttribute)),
+        ("count", ctypes.c_uint)]
+
+
+def launch_config(grid, threads, shared, stream, overlaps):
+    """A launch as the driver takes it; one that overlaps may start before the last has ended."""
+    config = LaunchConfig(*grid, threads, 1, 1, shared, stream)
+    if overlaps:
+        config.kept = LaunchAttribute(id=6, value=1)
+        config.attributes, config.count = ctypes.pointer(config.kept), 1
+    return config
+
+
 class Card:
     """An NVIDIA card, with the kernels compiled by NVRTC for a cache of halves."""
 
     device = "cuda"
+    # Whether launches may overlap: only between kernels that wait for their inputs themselves.
+    overlap = False
 
     def __init__(self, chunks):
         major, minor = torch.cuda.get_device_capability()
+        self.overlaps = major >= 9
         self.multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
         self.name = torch.cuda.get_device_name()
         torch.zeros(1, device="cuda")
@@ -81,9 +112,10 @@ class Card:
         """Launches a kernel on PyTorch's stream; `grid` has one to three sizes."""
         x, y, z = (*grid, 1, 1)[:3]
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        self.check(self.driver.cuLaunchKernel(
-            self.function(name, shared), x, y, z, threads, 1, 1, shared, stream, pointers, None))
+        stream = torch.cuda.current_stream().cuda_stream
+        config = launch_config((x, y, z), threads, shared, stream, self.overlap and self.overlaps)
+        self.check(self.driver.cuLaunchKernelEx(
+            ctypes.byref(config), self.function(name, shared), pointers, None))
 
     def wait(self):
         torch.cuda.synchronize()
@@ -114,11 +146,11 @@ class Host:
             raise SystemExit(f"cuda_card: {name} answered {status}")
 
     def launch(self, name, grid, threads, arguments, shared=0):
-        sizes = [ctypes.c_uint(each) for each in ((*grid, 1, 1)[:3] + (threads, 1, 1, shared))]
+        config = launch_config((*grid, 1, 1)[:3], threads, shared, self.stream, False)
         function = ctypes.c_void_p()
         self.call("find_function", ctypes.byref(function), self.module, name.encode())
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-        self.call("launch", function, *sizes, self.stream, pointers, None)
+        self.call("launch", ctypes.byref(config), function, pointers, None)
 
     def wait(self):
         pass

@@ -25,8 +25,19 @@ def padded(width):
     return (width + 15) // 16 * 16
 
 
-def arranged_bytes(width):
-    return 4 * ((width + 255) // 256 * 256)
+def arranged(width):
+    return (width + 255) // 256 * 256
+
+
+def vector_bytes(width):
+    return 4 * arranged(width)
+
+
+def tiles_of(x, width, tile=48):
+    """What a stream knows of its tiles of columns: sums, and squares of distances from means."""
+    parts = [x[i:min(i + tile, width)].double() for i in range(0, width, tile)]
+    return torch.tensor([[p.sum(), (p - p.mean()).square().sum()] for p in parts],
+                        dtype=torch.float32, device=x.device)
 
 
 class Checks:
@@ -44,7 +55,7 @@ class Checks:
 
     def blank(self, *shape, dtype=torch.float32):
         """Memory whose every element must be written: NaN, or a number no result has."""
-        fill = float("nan") if dtype.is_floating_point else -(1 << 30)
+        fill = float("nan") if dtype.is_floating_point else -(1 << 30) if dtype == torch.int32 else -128
         return torch.full(shape, fill, dtype=dtype, device=self.card.device)
 
     def draw(self, count, of):
@@ -86,9 +97,33 @@ def normed(x, kind, weight, bias, epsilon):
     return x * weight.double() + bias.double() if kind else x
 
 
-def norm_of(kind, weight, bias):
-    return make("norm", weight=weight if kind else 0, bias=bias if kind else 0, epsilon=1e-5,
-                kind=kind)
+def norm_of(kind, weight, bias, x=None):
+    """A norm; of a stream `x` it takes the sums of tiles."""
+    tiles = 0 if x is None else tiles_of(x, len(weight))
+    return make("norm", weight=weight if kind else 0, bias=bias if kind else 0, tiles=tiles,
+                epsilon=1e-5, kind=kind, tile_width=48)
+
+
+def prepared(c, what, x, width, norm, dtype, expected):
+    """A vector in the forms that kernels read, checked: floats as they keep them."""
+    floats, by_eight = c.blank(arranged(width)), int(dtype != torch.float32)
+    kept, columns = c.blank(arranged(width), dtype=torch.float16), (width + 63) // 64 * 64
+    rounded, units = c.blank(columns, dtype=torch.int8), c.blank(1)
+    c.card.launch("prepare_vectors", (1, 1), 1024, make("prepare_arguments", jobs=[make(
+        "prepare_job", norm=norm, x=x, floats=floats, kept=kept, rounded=rounded, units=units,
+        width=width, columns=columns, rounded_stride=columns, by_eight=by_eight)]),
+        3 * vector_bytes(width))
+    plain = floats
+    if by_eight:
+        plain = floats.view(-1, 2, 32, 4).transpose(1, 2).reshape(-1)
+    c.compare(f"prepare_vectors {what}", plain[:width], expected)
+    c.same(f"prepare_vectors {what}: padding", plain[width:], torch.zeros_like(plain[width:]))
+    c.same(f"prepare_vectors {what}: halves", kept, plain.half())
+    unit = plain.abs().max() / 127
+    c.compare(f"prepare_vectors {what}: unit", units, unit.view(1), 1e-6)
+    c.compare(f"prepare_vectors {what}: 8 bits", rounded[:width].double() * units.double(), expected,
+              2e-2)
+    return floats
 
 
 def choice(c, rows, all_rows):
@@ -104,17 +139,22 @@ def check_rows(c, dtype):
         x, weight, bias = c.floats(width), c.floats(width), c.floats(width)
         stored, y = matrix(c, rows, width, dtype), c.blank(rows)
         flag = c.integers([0])
-        c.card.launch(f"project_rows_{SUFFIXES[dtype]}", (7,), 512, make(
-            "rows_arguments", norm=norm_of(kind, weight, bias), x=x, matrix=stored, y=y, flag=flag,
-            width=width, padded_width=padded(width), row_stride=padded(width), rows=rows),
-            arranged_bytes(width))
         expected = stored[:, :width].double() @ normed(x, kind, weight, bias, 1e-5)
-        c.compare(f"project_rows {dtype} {rows} x {width}, norm {kind}", y, expected)
+        for stream in (None, x):
+            y = c.blank(rows)
+            vector = prepared(c, f"{dtype} {width}, norm {kind}, tiles {stream is not None}", x, width,
+                              norm_of(kind, weight, bias, stream), dtype,
+                              normed(x, kind, weight, bias, 1e-5))
+            c.card.launch(f"project_rows_{SUFFIXES[dtype]}", (7,), 512, make(
+                "rows_arguments", x=vector, matrix=stored, y=y, flag=flag, width=width,
+                padded_width=padded(width), row_stride=padded(width), rows=rows),
+                vector_bytes(width))
+            c.compare(f"project_rows {dtype} {rows} x {width}, norm {kind}", y, expected)
         c.same(f"project_rows {dtype} flag", flag, c.integers([0]))
-        x[3] = math.inf
+        vector[3] = math.inf
         c.card.launch(f"project_rows_{SUFFIXES[dtype]}", (7,), 512, make(
-            "rows_arguments", x=x, matrix=stored, y=y, flag=flag, width=width,
-            padded_width=padded(width), row_stride=padded(width), rows=rows), arranged_bytes(width))
+            "rows_arguments", x=vector, matrix=stored, y=y, flag=flag, width=width,
+            padded_width=padded(width), row_stride=padded(width), rows=rows), vector_bytes(width))
         c.same(f"project_rows {dtype} flag of an infinite input", flag, c.integers([1]))
 
 
@@ -141,11 +181,13 @@ def check_mlp(c, dtype):
         index = torch.arange(neurons, device=x.device) if chosen is None else chosen.long()
         what = f"{dtype} bundle of {per_neuron}, {len(index)} of {neurons}, activation {activation}"
         values, counters = c.blank(neurons), c.integers([5, 7])
+        vector = prepared(c, what, x, width, norm_of(1, weight, bias), dtype,
+                          normed(x, 1, weight, bias, 1e-5))
         c.card.launch(f"raise_neurons_{suffix}", (5,), 512, make(
-            "up_arguments", norm=norm_of(1, weight, bias), neurons=rows, x=x, bundle=bundle,
+            "up_arguments", neurons=rows, x=vector, bundle=bundle,
             up_bias=up_bias, gate_bias=gate_bias if per_neuron == 3 else 0, values=values,
             counters=counters, width=width, padded_width=wide, row_stride=wide,
-            rows_per_neuron=per_neuron, activation=activation), arranged_bytes(width))
+            rows_per_neuron=per_neuron, activation=activation), vector_bytes(width))
         planes = bundle[:, :width].double().view(neurons, per_neuron, width)[index]
         product = planes[:, :-1] @ normed(x, 1, weight, bias, 1e-5)
         up = product[:, -1] + up_bias.double()[index]
@@ -158,7 +200,7 @@ def check_mlp(c, dtype):
                c.integers([5 + len(index), 7 + active]))
         expected = values[:len(index)].double() @ planes[:, -1]
         before = None
-        for skips in (0, 1, 1):
+        for skips in (0, 1, 2, 1):
             parts = c.blank(slices, wide)
             c.card.launch(f"sum_neurons_{suffix}", (tiles, slices), 256, make(
                 "down_arguments", neurons=rows, values=values, bundle=bundle, out=parts,
@@ -177,12 +219,20 @@ def check_mlp(c, dtype):
                 padded_width=wide, row_stride=wide, rows_per_neuron=per_neuron, out_stride=wide,
                 skips=1, values_by_row=1))
             c.same(f"sum_neurons {what}: by row", parts, before)
-        stream, out_bias = c.floats(width), c.floats(width)
-        added = stream.double() + before.double().sum(0)[:width] + out_bias.double()
-        c.card.launch("add_parts", (-(-width // 32), 1), 256, make(
-            "add_arguments", x=stream, parts=before, bias=out_bias, width=width, stride=width,
-            slices=slices, part_stride=wide))
-        c.compare(f"add_parts {what}", stream, added)
+        check_add(c, what, slices, before, width)
+
+
+def check_add(c, what, slices, parts, width):
+    stream, bias = c.floats(width), c.floats(width)
+    added = stream.double() + parts.double().sum(0)[:width] + bias.double()
+    tiles = c.blank(-(-width // 128), 2)
+    c.card.launch("add_parts", (-(-width // 128), 1), 512, make(
+        "add_arguments", x=stream, parts=parts, bias=bias, tiles=tiles, width=width, stride=width,
+        slices=slices, part_stride=parts.shape[1]))
+    c.compare(f"add_parts {what}", stream, added)
+    expected = tiles_of(stream, width, 128)
+    c.compare(f"add_parts {what}: sums of tiles", tiles[:, 0], expected[:, 0], 1e-4)
+    c.compare(f"add_parts {what}: squares of tiles", tiles[:, 1], expected[:, 1])
 
 
 def check_sizes(c, dtype):
@@ -249,19 +299,57 @@ def check_scores(c):
         for rows, columns, width in [(1000 // c.scale, 4096 // c.scale, 4096 // c.scale),
                                      (3001 // c.scale, 1024 // c.scale, 1000 // c.scale), (70, 64, 50)]:
             codes, scales, weights = coded(c, rows, columns, bits)
-            x, bias, gain = c.floats(2, width), c.floats(rows), c.floats(rows)
+            x, bias, gain = c.floats(2, padded(width)), c.floats(rows), c.floats(rows)
             scores = c.blank(2, rows)
-            c.card.launch("score_rows", (6, 2), 256, make(
-                "score_arguments", norm=make("norm", epsilon=1e-6, kind=2), x=x, codes=codes,
-                scales=scales, bias=bias, gain=gain, scores=scores, width=width, columns=columns,
-                rows=rows, bits=bits, x_stride=width, score_stride=rows),
-                arranged_bytes(width) + columns)
+            eights, units = c.blank(2, columns, dtype=torch.int8), c.blank(2)
+            c.card.launch("prepare_vectors", (1, 2), 1024, make("prepare_arguments", jobs=[make(
+                "prepare_job", norm=make("norm", epsilon=1e-6, kind=2), x=x, rounded=eights,
+                units=units, width=width, x_stride=padded(width), columns=columns,
+                rounded_stride=columns)]), 3 * vector_bytes(width))
+            job = dict(
+                rounded=eights, units=units, codes=codes, scales=scales, bias=bias, gain=gain,
+                width=width, columns=columns, rows=rows, bits=bits, rounded_stride=columns,
+                score_stride=rows)
+            shared = columns
+            c.card.launch("score_rows", (6, 2), 320, make(
+                "score_arguments", jobs=[make("score_job", scores=scores, blocks=6, **job)], count=1),
+                shared)
+            x = x[:, :width]
             vector = normed(x, 2, torch.ones_like(x), torch.zeros_like(x), 1e-6)
             unit = vector.abs().amax(1, keepdim=True) / 127
             # Rounding in float32 may fall to the other side in rare places.
             rounded = (vector / unit).round() * unit
             expected = (rounded @ weights[:, :width].T + bias.double()) * gain.double()
             c.compare(f"score_rows {bits} bits, {rows} x {columns}", scores, expected, 1e-3)
+            check_listed(c, f"{bits} bits, {rows} x {columns}", job, rows, scores[0], shared)
+    width, rows = 300, 96
+    codes, scales, weights = coded(c, rows, 320, 8)
+    x, scores = c.floats(width), c.blank(rows)
+    c.card.launch("score_rows", (3,), 320, make("score_arguments", count=1, jobs=[make(
+        "score_job", x=x, codes=codes, scales=scales, scores=scores, width=width, columns=320,
+        rows=rows, bits=8, blocks=3)]), vector_bytes(width) + 320)
+    unit = x.double().abs().max() / 127
+    c.compare("score_rows of floats", scores,
+              ((x.double() / unit).round() * unit) @ weights[:, :width].T, 1e-3)
+
+
+def check_listed(c, what, job, rows, expected, shared):
+    """Two jobs in one launch that list what is above their thresholds, as often as it is asked."""
+    marks = torch.zeros(2, 8 + rows // 32 + 1, dtype=torch.int32, device=c.card.device)
+    for threshold in (0.0, float(expected.median()), -math.inf, math.inf):
+        scores, counts = c.blank(2, rows), c.blank(2, dtype=torch.int32)
+        lists = c.blank(2, rows, dtype=torch.int32)
+        limits, blocks = (threshold, 0.25), (4, 3)
+        c.card.launch("score_rows", (7,), 320, make("score_arguments", count=2, jobs=[make(
+            "score_job", scores=scores[j], ticket=marks[j], bits_above=marks[j, 4:], count=counts[j:],
+            list=lists[j], threshold=limits[j], first_block=4 * j, blocks=blocks[j], **job)
+            for j in range(2)]), shared)
+        c.card.wait()
+        for j in range(2):
+            chosen = (expected > limits[j]).nonzero().flatten().int()
+            c.same(f"score_rows {what}: job {j}", scores[j], expected)
+            c.same(f"score_rows {what}: job {j} above {limits[j]}",
+                   lists[j, :max(int(counts[j]), 0)], chosen)
 
 
 def check_lists(c):
@@ -274,9 +362,11 @@ def check_lists(c):
         for keep, threshold in [(0, 0.5), (0, -math.inf), (0, 9e9), (0, 0.0), (1, 0),
                                 (max(1, rows // 10), 0), (max(1, rows // 2), 0), (rows, 0)]:
             counts, lists = c.blank(2, dtype=torch.int32), c.blank(2, rows, dtype=torch.int32)
+            level, fits = c.blank(1), int(rows % 2)
             c.card.launch("select_rows", (2,), 1024, make(
-                "select_arguments", scores=scores, counts=counts, lists=lists, rows=rows,
-                score_stride=rows, list_stride=rows, keep=keep, threshold=threshold))
+                "select_arguments", scores=scores, counts=counts, lists=lists, level=level,
+                rows=rows, score_stride=rows, list_stride=rows, keep=keep, threshold=threshold,
+                fits=fits), 4 * rows * fits)
             c.card.wait()
             for t in range(2):
                 limit = threshold

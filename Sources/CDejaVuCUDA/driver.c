@@ -35,7 +35,7 @@ static const char *const names[] = {
     "cuModuleUnload",
     "cuModuleGetFunction",
     "cuFuncSetAttribute",
-    "cuLaunchKernel",
+    "cuLaunchKernelEx",
     "cuStreamBeginCapture_v2",
     "cuStreamEndCapture",
     "cuGraphGetNodes",

@@ -32,6 +32,8 @@ package struct SyntheticSparsity {
     package var mlpOverlap = 0.45
     /// The same of head groups.
     package var headOverlap = 0.6
+    /// Where the choosers of neurons look; those of heads look at their own layer's input.
+    package var neuronPlacement = Placement.afterAttention
     package var seed: UInt64 = 1
 
     package init() {}
@@ -56,7 +58,10 @@ package struct SyntheticSparsity {
     self.options = options
     let kinds: [(RowAxis, Placement, Double, Double, Int)] = [
       (.heads, .same, options.headDensity, options.headOverlap, architecture.kvHeads),
-      (.neurons, .afterAttention, options.mlpDensity, options.mlpOverlap, architecture.neurons),
+      (
+        .neurons, options.neuronPlacement, options.mlpDensity, options.mlpOverlap,
+        architecture.neurons
+      ),
     ]
     var policies: [RowAxis: RowPolicy] = [:]
     var choosers: [ChooserSite: SyntheticChooser] = [:]
@@ -104,7 +109,7 @@ package struct SyntheticSparsity {
     let tokens = { (stream: Int, count: Int) -> [TokenID] in
       (0..<count).map {
         let draw = Sampler.uniform(
-          seed: options.seed &+ UInt64(stream) &* 104_729, counter: UInt64($0))
+          seed: options.seed &+ UInt64(bitPattern: Int64(stream)) &* 104_729, counter: UInt64($0))
         return TokenID(draw * Double(architecture.vocabulary))
       }
     }

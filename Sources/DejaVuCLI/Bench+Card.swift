@@ -87,6 +87,8 @@ struct CardReport {
   var text: String {
     var lines = [
       "\(shape) in \(dtype.rawValue) on \(card): synthetic weights, \(weightBytes / 1_000_000) MB",
+      "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; heads by "
+        + "the layer's input, neurons \(options.neuronPlacement.rawValue)",
       "mode    depth   ms/token   on card   MB/token   read GB/s   share   nodes   neurons   heads"
         + "   overlap   speedup",
     ]
@@ -111,6 +113,7 @@ struct CardReport {
       ("weight_bytes", .whole(weightBytes)), ("free_bytes", .whole(freeBytes)),
       ("rounds", .whole(options.rounds)), ("tokens_per_run", .whole(options.tokens)),
       ("predictor_rank", .whole(options.rank)), ("predictor_bits", .whole(options.bits)),
+      ("rule", .text("threshold")), ("neuron_placement", .text(options.neuronPlacement.rawValue)),
       ("decode", .array(rows.map(json))),
     ])
   }

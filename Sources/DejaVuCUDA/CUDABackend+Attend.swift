@@ -9,6 +9,7 @@ extension CUDABackend {
     if isSingle, let slice = batch.slices.first(where: { $0.count == 1 }) {
       attendOne(layer: layer, heads: heads, slice: slice, x: x, into: out)
     } else {
+      makeChoices()
       settle(x)
       attendPrompt(layer: layer, heads: heads, x: x, into: out)
     }
@@ -16,12 +17,12 @@ extension CUDABackend {
 
   /// All groups, or those of a list.
   private func choice(_ heads: RowChoice<CUDARows>) -> dv_choice {
-    if case .listed(let rows) = heads { return rows.choice }
+    if case .listed(let rows) = heads { return rows.choice(for: launchNumber) }
     return allRows(architecture.kvHeads)
   }
 
   func allRows(_ count: Int) -> dv_choice {
-    dv_choice(count: 0, list: 0, all: Int32(count), stride: 0)
+    dv_choice(count: 0, list: 0, all: Int32(count), stride: 0, early: 0)
   }
 
   // One token -------------------------------------------------------------------------------------
@@ -30,18 +31,19 @@ extension CUDABackend {
     layer: Int, heads: RowChoice<CUDARows>, slice: SequenceSlice<CUDACache>, x: CUDABuffer,
     into out: CUDABuffer
   ) {
-    let groups = choice(heads)
-    let vector = reading(x)
-    projectHeads(layer: layer, groups: groups, slice: slice, vector, settlesOnly: false)
-    attendCache(layer: layer, groups: groups, slice: slice)
-    var summed = groups
+    prepare(x, matrix: model.layers[layer].query, floats: false)
+    projectHeads(layer: layer, groups: choice(heads), slice: slice, settlesOnly: false)
+    attendCache(layer: layer, groups: choice(heads), slice: slice)
+    mergeContext(slice)
     if case .ranked(let measure, let rule, let chosen) = heads {
       precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
-      mergeContext()
       rankGroups(layer: layer, by: rule, into: chosen)
-      summed = chosen.choice
     }
-    sumHeads(layer: layer, groups: summed)
+    if case .ranked(_, _, let chosen) = heads {
+      sumHeads(layer: layer, groups: chosen.choice(for: launchNumber))
+    } else {
+      sumHeads(layer: layer, groups: choice(heads))
+    }
     out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
     let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
     var ranked: CUDARows?
@@ -50,14 +52,12 @@ extension CUDABackend {
   }
 
   private func projectHeads(
-    layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>,
-    _ vector: (x: dv_address, norm: dv_norm), settlesOnly: Bool
+    layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>, settlesOnly: Bool
   ) {
     let (weights, cache, a) = (model.layers[layer], slice.cache, architecture)
     var job = dv_project_arguments()
-    job.norm = vector.norm
     job.groups = groups
-    job.x = vector.x
+    job.x = settlesOnly ? 0 : scratch.preparedKept.address
     job.positions = scratch.positions(token: slice.start)
     (job.query, job.key, job.value) = (
       weights.query.address, weights.key.address, weights.value.address
@@ -79,11 +79,10 @@ extension CUDABackend {
     job.kept_stride = Int32(cacheLayout.keptStride)
     (job.turn, job.rotary_half) = (turn(layer, cache), rotaryHalf)
     job.settles_only = settlesOnly ? 1 : 0
-    let rows = (a.heads + 2 * a.kvHeads) * a.headWidth
+    let pairs = (a.heads + 2 * a.kvHeads) * ((a.headWidth + 1) / 2)
     launch(
-      .projectHeads, weights.query.dtype,
-      Grid(geometry.blocks(rows: rows, warps: 16, perMultiprocessor: 2)),
-      sharedBytes: LaunchGeometry.vectorBytes(a.hidden), job)
+      .projectHeads, weights.query.dtype, Grid(geometry.blocks(rows: pairs, warps: 10)),
+      sharedBytes: cacheLayout.keptBytes + 8 * a.kvHeads * (cache.window / 4 + 2), job)
   }
 
   /// Layers take turns in paying their debts, so that no single token pays for all.
@@ -121,26 +120,25 @@ extension CUDABackend {
 
   private func sumHeads(layer: Int, groups: dv_choice) {
     let (output, a) = (model.layers[layer].output, architecture)
-    let lanes = a.heads * a.headWidth
     launch(
       .sumHeads, output.dtype, Grid(geometry.tiles, geometry.slices),
-      sharedBytes: 4 * (lanes / geometry.slices + 1),
+      sharedBytes: 4 * (a.kvHeads + 1),
       dv_output_arguments(
-        groups: groups, parts: scratch.attentionParts.address, output: output.address,
-        out: scratch.sums.row(0), counters: 0, row_stride: output.elementStride,
+        groups: groups, context: scratch.context.row(0), output: output.address,
+        out: scratch.sums.row(0), row_stride: output.elementStride,
         padded_width: Int32(output.paddedColumns), out_stride: Int32(scratch.sums.stride),
-        head: Int32(a.headWidth), padded_head: Int32(cacheLayout.paddedHead),
-        heads_per_group: Int32(a.headsPerGroup), splits: Int32(geometry.splits)))
+        head: Int32(a.headWidth), heads_per_group: Int32(a.headsPerGroup)))
   }
 
-  private func mergeContext() {
+  private func mergeContext(_ slice: SequenceSlice<CUDACache>) {
     let a = architecture
     launch(
       .mergeContext, Grid((a.heads * a.headWidth + 255) / 256),
       dv_context_arguments(
-        parts: scratch.attentionParts.address, context: scratch.context.row(0),
-        heads: Int32(a.heads), head: Int32(a.headWidth),
-        padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits)))
+        positions: scratch.positions(token: slice.start), parts: scratch.attentionParts.address,
+        context: scratch.context.row(0), heads: Int32(a.heads), head: Int32(a.headWidth),
+        padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits),
+        sliding_window: Int32(a.slidingWindow ?? 0)))
   }
 
   /// Lists the groups whose contributions meet the rule, for every token.
@@ -154,7 +152,7 @@ extension CUDABackend {
         lanes: Int32(a.headsPerGroup * a.headWidth), width: Int32(a.hidden),
         row_stride: output.elementStride, context_stride: Int32(scratch.context.stride),
         size_stride: Int32(scratch.scores.stride)))
-    select(scratch.scores, by: rule, into: chosen)
+    select(scratch.scores.row(0), stride: scratch.scores.stride, by: rule, into: chosen)
   }
 
   // A prompt --------------------------------------------------------------------------------------
@@ -178,8 +176,7 @@ extension CUDABackend {
       if slice.cache.window > 0, slice.position > 0 {
         // Groups may owe keys from decoding when more prompt arrives.
         projectHeads(
-          layer: layer, groups: allRows(a.kvHeads), slice: slice, (x: 0, norm: dv_norm()),
-          settlesOnly: true)
+          layer: layer, groups: allRows(a.kvHeads), slice: slice, settlesOnly: true)
       }
       attendSlice(layer: layer, slice: slice)
     }

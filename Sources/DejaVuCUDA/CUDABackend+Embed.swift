@@ -69,9 +69,9 @@ extension CUDABackend {
 
   func described(_ norm: NormWeights) -> dv_norm {
     dv_norm(
-      weight: norm.weight.address, bias: norm.bias.address,
+      weight: norm.weight.address, bias: norm.bias.address, tiles: 0,
       epsilon: architecture.normalization.epsilon,
-      kind: architecture.normalization.kind == .layer ? 1 : 2)
+      kind: architecture.normalization.kind == .layer ? 1 : 2, tile_width: 0)
   }
 
   func normalizeNow(_ x: CUDABuffer, by norm: dv_norm, into out: CUDABuffer) {
@@ -113,16 +113,48 @@ extension CUDABackend {
     buffer.isStale = false
     buffer.deferred = nil
     buffer.parts = nil
+    buffer.tiles = nil
   }
 
-  /// Where a kernel that normalises as it reads finds one token's vector.
+  /// Brings one token's vector into the form that products with `matrix` read: floats, or the
+  /// cache's type; choices that wait are made beside it.
+  func prepare(_ x: CUDABuffer, matrix: RowMatrix, floats: Bool) {
+    let (source, norm) = reading(x)
+    makeChoices(
+      preparing: preparation(
+        source, norm, width: architecture.hidden, matrix: matrix, floats: floats))
+  }
+
+  func preparation(
+    _ x: dv_address, _ norm: dv_norm, width: Int, matrix: RowMatrix, floats: Bool
+  ) -> dv_prepare_job {
+    var job = dv_prepare_job()
+    (job.norm, job.x, job.width) = (norm, x, Int32(width))
+    if floats {
+      job.floats = scratch.prepared.address
+    } else {
+      job.kept = scratch.preparedKept.address
+    }
+    job.by_eight = matrix.dtype.size == 2 ? 1 : 0
+    return job
+  }
+
+  /// Where one token's vector lies, and the norm that it is read through.
   func reading(_ buffer: CUDABuffer) -> (x: dv_address, norm: dv_norm) {
     precondition(!buffer.isStale, "a norm is read after its stream has changed")
     if let waiting = buffer.deferred {
       buffer.deferred?.isRead = true
-      return (waiting.source.row(0), waiting.norm)
+      return (waiting.source.row(0), summed(waiting.norm, of: waiting.source))
     }
     return (buffer.row(0), dv_norm())
+  }
+
+  /// A norm with the sums that its stream has of its tiles.
+  func summed(_ norm: dv_norm, of stream: CUDABuffer) -> dv_norm {
+    var norm = norm
+    guard let tiles = stream.tiles else { return norm }
+    (norm.tiles, norm.tile_width) = (tiles.address, Int32(tiles.width))
+    return norm
   }
 
   // Sums ------------------------------------------------------------------------------------------
@@ -136,12 +168,17 @@ extension CUDABackend {
     let parts =
       contribution.parts ?? (address: contribution.row(0), count: 1, stride: contribution.stride)
     willWrite(x)
-    let width = architecture.hidden
+    let (width, sums) = (architecture.hidden, scratch.tileSums)
     launch(
-      .addParts, Grid((width + 31) / 32, batch.tokens.count),
+      .addParts, Grid((width + 127) / 128, batch.tokens.count),
       dv_add_arguments(
-        x: x.row(0), parts: parts.address, bias: vector.address, width: Int32(width),
-        stride: Int32(x.stride), slices: Int32(parts.count), part_stride: Int32(parts.stride)))
+        x: x.row(0), parts: parts.address, bias: vector.address, tiles: isSingle ? sums.address : 0,
+        width: Int32(width), stride: Int32(x.stride), slices: Int32(parts.count),
+        part_stride: Int32(parts.stride)))
+    guard isSingle else { return }
+    tilesOwner?.tiles = nil
+    x.tiles = (sums.address, 128)
+    tilesOwner = x
   }
 
   // Logits ----------------------------------------------------------------------------------------
@@ -152,7 +189,7 @@ extension CUDABackend {
     let norm = model.finalNorm.map { described($0) } ?? dv_norm()
     let count = batch.wanted.count
     if isSingle {
-      projectOne(x, norm)
+      projectOne(x, summed(norm, of: x))
     } else {
       for (index, t) in batch.wanted.enumerated() where !continues(index) {
         let run = runLength(from: index)
@@ -208,12 +245,14 @@ extension CUDABackend {
   private func projectRows(
     _ matrix: RowMatrix, _ x: dv_address, _ norm: dv_norm, to y: dv_address, flag: dv_address = 0
   ) {
+    makeChoices(
+      preparing: preparation(x, norm, width: matrix.columns, matrix: matrix, floats: true))
     launch(
-      .projectRows, matrix.dtype,
-      Grid(geometry.blocks(rows: matrix.rows, warps: 16, perMultiprocessor: 2)),
+      .projectRows, matrix.dtype, Grid(geometry.blocks(rows: matrix.rows, warps: 16)),
       sharedBytes: LaunchGeometry.vectorBytes(matrix.columns),
       dv_rows_arguments(
-        norm: norm, x: x, matrix: matrix.address, y: y, flag: flag, width: Int32(matrix.columns),
+        x: scratch.prepared.address, matrix: matrix.address, y: y, flag: flag,
+        width: Int32(matrix.columns),
         padded_width: Int32(matrix.paddedColumns), row_stride: matrix.elementStride,
         rows: Int32(matrix.rows)))
   }

@@ -44,7 +44,7 @@ extension CUDABackend {
     let (groups, owed) = (scratch.counter(layer: layer, 1), scratch.counter(layer: layer, 2))
     tally.attentionWeights += groups * 2 * a.headWidth * weights.key.rowBytes
     tally.weightFlops += (groups + owed) * 2 * 2 * a.headWidth * a.hidden
-    tally.keptInputs += scratch.counter(layer: layer, 3) * cacheLayout.keptStride * 4
+    tally.keptInputs += scratch.counter(layer: layer, 3) * cacheLayout.keptBytes
   }
 
   private func countNeurons(layer: Int, skips: Bool, ranked: CUDARows?) {

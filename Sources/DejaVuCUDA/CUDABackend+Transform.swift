@@ -9,6 +9,7 @@ extension CUDABackend {
     if isSingle {
       transformOne(layer: layer, neurons: neurons, x: x, into: out)
     } else {
+      makeChoices()
       settle(x)
       transformPrompt(layer: layer, neurons: neurons, x: x, into: out)
     }
@@ -19,44 +20,46 @@ extension CUDABackend {
   private func transformOne(
     layer: Int, neurons: RowChoice<CUDARows>, x: CUDABuffer, into out: CUDABuffer
   ) {
-    var (raised, skips) = (allRows(architecture.neurons), true)
+    var (listed, skips): (CUDARows?, Int32) = (nil, 1)
     var (products, ranked): (dv_address, CUDARows?) = (0, nil)
     switch neurons {
-    case .all: skips = false
+    case .all: skips = 0
     case .nonzero: break
-    case .listed(let rows): raised = rows.choice
+    case .listed(let rows): (listed, skips) = (rows, rows.isPrecise ? 2 : 1)
     case .ranked(let measure, _, let chosen):
       ranked = chosen
       if measure == .product { products = scratch.scores.row(0) }
     }
-    raise(layer: layer, raised, reading(x), products: products)
-    var summed = raised
+    let choice = { [self] (rows: CUDARows?) in
+      rows?.choice(for: launchNumber) ?? allRows(architecture.neurons)
+    }
+    prepare(x, matrix: model.layers[layer].bundle.matrix, floats: true)
+    raise(layer: layer, choice(listed), products: products)
     if case .ranked(let measure, let rule, let chosen) = neurons {
       reserve(chosen)
       if measure == .contribution { sizeNeurons(layer: layer, scratch.activations) }
-      select(scratch.scores, by: rule, into: chosen)
-      summed = chosen.choice
+      select(scratch.scores.row(0), stride: scratch.scores.stride, by: rule, into: chosen)
     }
     let matrix = model.layers[layer].bundle.matrix
     launch(
       .sumNeurons, matrix.dtype, Grid(geometry.tiles, geometry.slices),
       dv_down_arguments(
-        neurons: summed, values: scratch.activations.row(0), bundle: matrix.address,
-        out: scratch.sums.row(0), padded_width: Int32(matrix.paddedColumns),
-        row_stride: matrix.elementStride, rows_per_neuron: Int32(architecture.rowsPerNeuron),
-        out_stride: Int32(scratch.sums.stride), skips: skips ? 1 : 0,
+        neurons: choice(listed ?? ranked), values: scratch.activations.row(0),
+        bundle: matrix.address, out: scratch.sums.row(0),
+        padded_width: Int32(matrix.paddedColumns), row_stride: matrix.elementStride,
+        rows_per_neuron: Int32(architecture.rowsPerNeuron),
+        out_stride: Int32(scratch.sums.stride), skips: skips,
         values_by_row: ranked == nil ? 0 : 1))
     out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
-    notes.append(.neurons(layer: layer, skips: skips, ranked: ranked))
+    notes.append(.neurons(layer: layer, skips: skips == 1, ranked: ranked))
   }
 
   private func raise(
-    layer: Int, _ neurons: dv_choice, _ vector: (x: dv_address, norm: dv_norm),
-    products: dv_address
+    layer: Int, _ neurons: dv_choice, products: dv_address
   ) {
     let (weights, matrix) = (model.layers[layer], model.layers[layer].bundle.matrix)
     var job = dv_up_arguments()
-    (job.norm, job.neurons, job.x) = (vector.norm, neurons, vector.x)
+    (job.neurons, job.x) = (neurons, scratch.prepared.address)
     job.bundle = matrix.address
     (job.up_bias, job.gate_bias) = (weights.upBias.address, weights.gateBias.address)
     (job.values, job.products) = (scratch.activations.row(0), products)
@@ -67,7 +70,7 @@ extension CUDABackend {
     job.activation = architecture.activation.kernelCode
     launch(
       .raiseNeurons, matrix.dtype,
-      Grid(geometry.blocks(rows: architecture.neurons, warps: 16, perMultiprocessor: 2)),
+      Grid(geometry.blocks(rows: architecture.neurons, warps: 16)),
       sharedBytes: LaunchGeometry.vectorBytes(architecture.hidden), job)
   }
 
@@ -104,7 +107,8 @@ extension CUDABackend {
     }
     if case .ranked(.product, let rule, let chosen) = neurons {
       reserve(chosen)
-      select(weights.bundle.gate == nil ? values : gates, by: rule, into: chosen)
+      let products = weights.bundle.gate == nil ? values : gates
+      select(products.row(0), stride: products.stride, by: rule, into: chosen)
     }
     if !isBent {
       launch(
@@ -117,7 +121,7 @@ extension CUDABackend {
     if case .ranked(.contribution, let rule, let chosen) = neurons {
       reserve(chosen)
       sizeNeurons(layer: layer, values)
-      select(scratch.scores, by: rule, into: chosen)
+      select(scratch.scores.row(0), stride: scratch.scores.stride, by: rule, into: chosen)
     }
     switch neurons {
     case .all, .nonzero: tally.neuronRows += tokens * architecture.neurons
@@ -135,7 +139,8 @@ extension CUDABackend {
     launch(
       .maskRows, Grid(batch.tokens.count),
       dv_mask_arguments(
-        rows: rows.choice, values: values.row(0), counter: counter, stride: Int32(values.stride),
+        rows: rows.choice(for: launchNumber), values: values.row(0), counter: counter,
+        stride: Int32(values.stride),
         lanes: Int32(lanes)))
   }
 }

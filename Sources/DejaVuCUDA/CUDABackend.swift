@@ -40,8 +40,13 @@ package final class CUDABackend: Backend {
   var notes: [BlockNote] = []
   /// The buffer whose norm was not computed yet.
   var pendingNorm: CUDABuffer?
-  /// Steps since the backend was made.
+  /// Steps since the backend was made, and launches of all of them.
   private(set) var stepNumber = 0
+  private(set) var launchNumber = 0
+  /// Choices that the next launch of another kind makes first, all at once.
+  var pendingChoices: [PendingChoice] = []
+  /// The buffer whose tiles were summed last.
+  var tilesOwner: CUDABuffer?
   /// Choosers that were copied to the card.
   var choosers: [DeviceChooser.Key: DeviceChooser] = [:]
   /// What the running step may still read.
@@ -51,6 +56,8 @@ package final class CUDABackend: Backend {
   /// Milliseconds of the last step from its first kernel to the arrival of its logits, where steps
   /// are timed.
   package private(set) var stepMilliseconds = 0.0
+  /// Whether choosers that keep the highest scores note what their rows had to exceed.
+  package var measuresLevels = false
   private let cacheContext: CacheContext
   private var recorder = StepRecorder()
   /// Whether part of the step has run already.
@@ -140,6 +147,9 @@ package final class CUDABackend: Backend {
     notes.removeAll(keepingCapacity: true)
     pendingNorm?.deferred = nil
     pendingNorm = nil
+    pendingChoices.removeAll(keepingCapacity: true)
+    // Embeddings come without sums.
+    tilesOwner?.tiles = nil
     let positions = batch.slices.map { slice in
       precondition(
         slice.position + slice.count <= slice.cache.capacity,
@@ -164,10 +174,12 @@ package final class CUDABackend: Backend {
     _ arguments: Arguments
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
+    makeChoices()
     module.allow(kernel, type, sharedBytes: sharedBytes)
     launches.append(
       module.function(kernel, type), threads: kernel.shape.threads, grid: grid,
-      sharedBytes: sharedBytes, arguments)
+      sharedBytes: sharedBytes, awaits: kernel.awaits, arguments)
+    launchNumber += 1
   }
 
   /// The same for kernels that read no weights.
@@ -179,12 +191,14 @@ package final class CUDABackend: Backend {
 
   /// Runs what the step has come to, for whoever looks at it in between.
   func flush() {
+    makeChoices()
     isBroken = true
     launches.run(on: device)
     launches.removeAll()
   }
 
   package func synchronize() throws(BackendError) {
+    makeChoices()
     if let shortage { throw shortage }
     let events = timesSteps ? (device.makeEvent(), device.makeEvent()) : (nil, nil)
     device.record(events.0)

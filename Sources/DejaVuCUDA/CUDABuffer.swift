@@ -15,6 +15,8 @@ package final class CUDABuffer {
   var isStale = false
   /// Where the parts of the sum lie, and how many there are; nil when the buffer holds the sum.
   var parts: (address: dv_address, count: Int, stride: Int)?
+  /// Sums of the buffer's tiles, as norms want them; nil when nobody has them.
+  var tiles: (address: dv_address, width: Int)?
 
   init(memory: DeviceMemory?, stride: Int) {
     self.memory = memory
@@ -35,6 +37,10 @@ struct DeferredNorm {
 /// One ascending list of rows per token, on a card.
 package final class CUDARows {
   package let universe: Int
+  /// Whether nearly no listed neuron turns out to be zero.
+  let isPrecise: Bool
+  /// Number of the launch that writes the lists last.
+  var writer = -2
   private let device: CUDADevice
   /// int32 `[tokens]` counts, then `[tokens, universe]` lists.
   private(set) var memory: DeviceMemory?
@@ -44,9 +50,10 @@ package final class CUDARows {
   /// The step that reads `source`.
   var sourceStep = -1
 
-  init(_ device: CUDADevice, universe: Int) {
+  init(_ device: CUDADevice, universe: Int, isPrecise: Bool) {
     self.device = device
     self.universe = universe
+    self.isPrecise = isPrecise
   }
 
   /// Makes room for lists of so many tokens.
@@ -65,8 +72,12 @@ package final class CUDARows {
   var counts: dv_address { memory?.address ?? 0 }
   var lists: dv_address { counts + dv_address(4 * tokens) }
 
-  var choice: dv_choice {
-    dv_choice(count: counts, list: lists, all: Int32(universe), stride: Int32(universe))
+  /// The lists as launch number `reader` finds them: one that was written by the launch right
+  /// before must be awaited.
+  func choice(for reader: Int) -> dv_choice {
+    dv_choice(
+      count: counts, list: lists, all: Int32(universe), stride: Int32(universe),
+      early: reader - writer >= 2 ? 1 : 0)
   }
 
   /// The host's list for all tokens, in memory that the card reads.

@@ -7,8 +7,9 @@ struct CUDACacheLayout {
   let groups: Int
   let paddedHead: Int
   let dtype: DType
-  /// Floats of one kept input, in the order in which kernels keep vectors.
+  /// Elements of one kept input, in the cache's type.
   let keptStride: Int
+  var keptBytes: Int { keptStride * dtype.size }
 
   /// Bytes of keys, or of values, of one layer.
   func planeBytes(_ capacity: Int) -> Int { groups * capacity * paddedHead * dtype.size }
@@ -25,7 +26,7 @@ package final class CUDACache: SequenceCache {
   private let context: CacheContext
   private let keys: DeviceMemory
   private let values: DeviceMemory
-  /// float `[layer][window, keptStride]`.
+  /// `[layer][window, keptStride]` in the cache's type.
   private let keptMemory: DeviceMemory?
   /// int32 `[layer][group]`, the first position whose key and value are not stored.
   private let settledMemory: DeviceMemory
@@ -44,7 +45,7 @@ package final class CUDACache: SequenceCache {
     keptMemory =
       window > 0
       ? try DeviceMemory(
-        device, byteCount: 4 * layout.layers * window * layout.keptStride, what: "kept inputs")
+        device, byteCount: layout.layers * window * layout.keptBytes, what: "kept inputs")
       : nil
     settledMemory = try DeviceMemory(
       device, byteCount: 4 * layout.layers * layout.groups, what: "the cache's debts")
@@ -109,7 +110,7 @@ package final class CUDACache: SequenceCache {
     settledMemory.address + dv_address(4 * layer * layout.groups)
   }
   func kept(layer: Int) -> dv_address {
-    keptMemory.map { $0.address + dv_address(4 * layer * window * layout.keptStride) } ?? 0
+    keptMemory.map { $0.address + dv_address(layer * window * layout.keptBytes) } ?? 0
   }
 
   /// Keys and values owed over all layers, groups and positions.

@@ -13,6 +13,12 @@ package final class CUDADevice {
   package let multiprocessors: Int
   /// The newest CUDA that the driver knows, in thousands: 13000 is 13.0.
   package let driverVersion: Int
+  /// Whether a launch may start before the one ahead of it has ended, in graphs too.
+  let overlapsLaunches: Bool
+  /// Shared memory that one block may ask for.
+  var blockSharedBytes: Int {
+    capability >= 90 ? 227 << 10 : capability == 80 ? 163 << 10 : 99 << 10
+  }
   private let ordinal: Int32
   let stream: dejavu_handle
   private(set) var failure: BackendError?
@@ -43,6 +49,7 @@ package final class CUDADevice {
     capability = 10 * attribute(dejavu_capability_major) + attribute(dejavu_capability_minor)
     multiprocessors = max(attribute(dejavu_multiprocessors), 1)
     driverVersion = Int(version)
+    overlapsLaunches = capability >= 90 && version >= 12030
     guard capability >= 80 else {
       throw Self.unavailable(
         "\(name) has compute capability \(capability / 10).\(capability % 10); 8.0 is needed")

@@ -24,6 +24,17 @@ final class CUDAScratch {
   /// float `[slices, D]` and `[H, splits, paddedHead + 2]`.
   let sums: CUDABuffer
   let attentionParts: DeviceMemory
+  /// A vector that kernels read, in floats and in the cache's type; and 8 bits `[tokens or choices]`
+  /// with what one unit stands for.
+  let prepared: DeviceMemory
+  let preparedKept: DeviceMemory
+  private(set) var rounded = CUDABuffer(memory: nil, stride: 0)
+  private(set) var units = CUDABuffer(memory: nil, stride: 0)
+  /// float `[tiles, 2]`, of 128 columns each.
+  let tileSums: DeviceMemory
+  /// float `[score jobs, rows]`, and of every job a ticket, zero between launches, and bits.
+  let jobScores: CUDABuffer
+  let jobMarks: CUDABuffer
   /// float `[H]`, with ALiBi.
   let slopes: DeviceMemory?
   /// int32 `[T]` token ids, then `[T]` positions.
@@ -52,6 +63,21 @@ final class CUDAScratch {
     attentionParts = try DeviceMemory(
       device, byteCount: 4 * a.heads * geometry.splits * (layout.paddedHead + 2),
       what: "parts of attention")
+    prepared = try DeviceMemory(
+      device, byteCount: LaunchGeometry.vectorBytes(max(a.hidden, a.embeddingWidth)),
+      what: "a vector")
+    preparedKept = try DeviceMemory(device, byteCount: layout.keptBytes, what: "a vector")
+    tileSums = try DeviceMemory(
+      device, byteCount: 8 * ((a.hidden + 127) / 128), what: "sums of tiles")
+    let (jobs, universe) = (Int(dv_score_jobs), max(a.neurons, a.kvHeads))
+    let (scoreStride, markStride) = (Padding.width(universe), Padding.width(universe / 32 + 8))
+    jobScores = CUDABuffer(
+      memory: try DeviceMemory(device, byteCount: 4 * jobs * scoreStride, what: "scores"),
+      stride: scoreStride)
+    jobMarks = CUDABuffer(
+      memory: try DeviceMemory(device, byteCount: 4 * jobs * markStride, what: "marks of choices"),
+      stride: markStride)
+    jobMarks.memory?.clear()
     ids = try DeviceMemory(device, byteCount: 8 * idCapacity, what: "tokens")
     hostIds = try PinnedMemory(device, byteCount: 8 * idCapacity, what: "tokens")
     resultMemory = try DeviceMemory(device, byteCount: 4 * words, what: "results")
@@ -141,13 +167,18 @@ final class CUDAScratch {
   private func grow(tokens count: Int) throws(BackendError) -> [DeviceMemory] {
     let a = architecture
     var old: [DeviceMemory] = []
-    func buffer(_ before: CUDABuffer, _ width: Int) throws(BackendError) -> CUDABuffer {
+    func buffer(
+      _ before: CUDABuffer, _ width: Int, rows: Int? = nil
+    ) throws(BackendError) -> CUDABuffer {
       if let memory = before.memory { old.append(memory) }
       let stride = Padding.width(width)
       return CUDABuffer(
-        memory: try DeviceMemory(device, byteCount: 4 * count * stride, what: "working space"),
-        stride: stride)
+        memory: try DeviceMemory(
+          device, byteCount: 4 * (rows ?? count) * stride, what: "working space"), stride: stride)
     }
+    let choices = max(count, Int(dv_score_jobs))
+    rounded = try buffer(rounded, (a.hidden + 63) / 64 * 16, rows: choices)
+    units = try buffer(units, choices, rows: 1)
     activations = try buffer(activations, a.neurons)
     if a.isGated { gates = try buffer(gates, a.neurons) }
     projected = try buffer(projected, (a.heads + 2 * a.kvHeads) * a.headWidth)

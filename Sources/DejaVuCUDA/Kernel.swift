@@ -6,21 +6,31 @@ enum Kernel: Int, CaseIterable {
   case embedRows, normalizeRows, addParts, projectRows, clearWords, assignList, readMemory, fillRows
   case projectHeads, attendCache, mergeContext, clipSettled, forkPlanes
   case sumHeads, raiseNeurons, sumNeurons, sizeNeurons, sizeGroups
-  case scoreRows, selectRows
+  case prepareVectors, scoreRows, selectRows
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
+
+  /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
+  var awaits: Bool {
+    switch self {
+    case .readMemory, .fillRows, .clipSettled, .forkPlanes, .multiplyRows, .multiplyColumns,
+      .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows:
+      false
+    default: true
+    }
+  }
 
   /// Name in the source, threads of a block, and whether there is one for each type of weights.
   var shape: (name: String, threads: Int, isTyped: Bool) {
     switch self {
     case .embedRows: ("embed_rows", 256, true)
     case .normalizeRows: ("normalize_rows", 256, false)
-    case .addParts: ("add_parts", 256, false)
+    case .addParts: ("add_parts", 512, false)
     case .projectRows: ("project_rows", 512, true)
     case .clearWords: ("clear_words", 256, false)
     case .assignList: ("assign_list", 256, false)
     case .readMemory: ("read_memory", 512, false)
     case .fillRows: ("fill_rows", 256, true)
-    case .projectHeads: ("project_heads", 512, true)
+    case .projectHeads: ("project_heads", 320, true)
     case .attendCache: ("attend_cache", 128, false)
     case .mergeContext: ("merge_context", 256, false)
     case .clipSettled: ("clip_settled", 256, false)
@@ -30,7 +40,8 @@ enum Kernel: Int, CaseIterable {
     case .sumNeurons: ("sum_neurons", 256, true)
     case .sizeNeurons: ("size_neurons", 256, true)
     case .sizeGroups: ("size_groups", 256, true)
-    case .scoreRows: ("score_rows", 256, false)
+    case .prepareVectors: ("prepare_vectors", 1024, false)
+    case .scoreRows: ("score_rows", 320, false)
     case .selectRows: ("select_rows", 1024, false)
     case .multiplyRows: ("multiply_rows", 256, true)
     case .multiplyColumns: ("multiply_columns", 256, true)
@@ -60,6 +71,11 @@ package final class KernelModule {
   private let module: dejavu_handle
   /// By kernel and type of weights.
   private let functions: [dejavu_handle]
+  /// Bytes of shared memory that each may ask for.
+  private var allowed: [Int]
+  /// Of a multiprocessor's shared memory, what all kernels that overlap are set to, in per cent of
+  /// its greatest: two blocks, and no change between one kernel and the next.
+  private static let carveout: Int32 = 57
 
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where the card does not take the code.
   package init(_ device: CUDADevice, image: UnsafeRawPointer) throws(BackendError) {
@@ -77,29 +93,39 @@ package final class KernelModule {
           _ = device.driver.unload_module?(module)
           throw CUDADevice.unavailable("the compiled kernels lack '\(name)'")
         }
+        if device.overlapsLaunches, kernel.awaits {
+          device.check(
+            device.driver.set_function?(function, Int32(dejavu_shared_carveout), Self.carveout),
+            "\(name) takes no share of shared memory")
+        }
         functions.append(function)
       }
     }
     self.device = device
     self.module = module
     self.functions = functions
+    // Less than every card grants, since kernels have some of their own.
+    allowed = [Int](repeating: 40 << 10, count: functions.count)
   }
 
   deinit { _ = device.driver.unload_module?(module) }
 
   func function(_ kernel: Kernel, _ type: DType) -> dejavu_handle {
-    let at =
-      switch type {
-      case .float32: 0
-      case .float16: 1
-      case .bfloat16: 2
-      }
-    return functions[kernel.rawValue * 3 + at]
+    functions[index(kernel, type)]
+  }
+
+  private func index(_ kernel: Kernel, _ type: DType) -> Int {
+    switch type {
+    case .float32: kernel.rawValue * 3
+    case .float16: kernel.rawValue * 3 + 1
+    case .bfloat16: kernel.rawValue * 3 + 2
+    }
   }
 
   /// Lets a kernel ask for more shared memory than every card grants unasked.
   func allow(_ kernel: Kernel, _ type: DType, sharedBytes: Int) {
-    guard sharedBytes > 48 << 10 else { return }
+    guard sharedBytes > allowed[index(kernel, type)] else { return }
+    allowed[index(kernel, type)] = sharedBytes
     device.check(
       device.driver.set_function?(
         function(kernel, type), Int32(dejavu_greatest_dynamic_shared), Int32(sharedBytes)),

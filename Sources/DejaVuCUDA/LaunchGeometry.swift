@@ -18,7 +18,8 @@ struct LaunchGeometry {
     let size = model.layers.first?.bundle.matrix.dtype.size ?? 2
     tileColumns = 2 * 32 * 16 / size
     tiles = (width + tileColumns - 1) / tileColumns
-    slices = max(1, 3 * multiprocessors / tiles)
+    // Four blocks on every multiprocessor.
+    slices = max(1, 4 * multiprocessors / tiles)
     // At half density every multiprocessor still has two blocks.
     splits = min(max(4 * multiprocessors / architecture.heads, 1), 32)
   }
@@ -29,8 +30,6 @@ struct LaunchGeometry {
   /// Bytes of an arranged vector.
   static func vectorBytes(_ width: Int) -> Int { 4 * arranged(width) }
 
-  /// Blocks of `warps` warps for so many rows, as many as run at once.
-  func blocks(rows: Int, warps: Int, perMultiprocessor: Int) -> Int {
-    min((rows + warps - 1) / warps, multiprocessors * perMultiprocessor)
-  }
+  /// Blocks of `warps` warps for so many rows, two on every multiprocessor at most.
+  func blocks(rows: Int, warps: Int) -> Int { min((rows + warps - 1) / warps, 2 * multiprocessors) }
 }

@@ -23,6 +23,8 @@ final class LaunchList {
     let threads: UInt32
     let sharedBytes: UInt32
     let argumentBytes: UInt32
+    /// 1 where the kernel waits for its inputs itself.
+    let awaits: UInt32
   }
 
   private var base: UnsafeMutableRawPointer
@@ -40,7 +42,8 @@ final class LaunchList {
   func removeAll() { (byteCount, count) = (0, 0) }
 
   func append<Arguments: BitwiseCopyable>(
-    _ function: dejavu_handle, threads: Int, grid: Grid, sharedBytes: Int, _ arguments: Arguments
+    _ function: dejavu_handle, threads: Int, grid: Grid, sharedBytes: Int, awaits: Bool = false,
+    _ arguments: Arguments
   ) {
     let size = (MemoryLayout<Arguments>.size + 15) / 16 * 16
     let header = (MemoryLayout<Header>.size + 15) / 16 * 16
@@ -51,7 +54,8 @@ final class LaunchList {
     at.storeBytes(
       of: Header(
         function: function, x: UInt32(grid.x), y: UInt32(grid.y), z: UInt32(grid.z),
-        threads: UInt32(threads), sharedBytes: UInt32(sharedBytes), argumentBytes: UInt32(size)),
+        threads: UInt32(threads), sharedBytes: UInt32(sharedBytes), argumentBytes: UInt32(size),
+        awaits: awaits ? 1 : 0),
       as: Header.self)
     (at + header).storeBytes(of: arguments, as: Arguments.self)
     byteCount += header + size
@@ -68,8 +72,16 @@ final class LaunchList {
 
   func isEqual(to other: LaunchList) -> Bool {
     guard byteCount == other.byteCount, count == other.count else { return false }
-    let own = UnsafeRawBufferPointer(start: base, count: byteCount)
-    return own.elementsEqual(UnsafeRawBufferPointer(start: other.base, count: byteCount))
+    var at = 0
+    // Headers and arguments are whole words.
+    while at < byteCount {
+      guard
+        base.load(fromByteOffset: at, as: UInt64.self)
+          == other.base.load(fromByteOffset: at, as: UInt64.self)
+      else { return false }
+      at += 8
+    }
+    return true
   }
 
   func copy() -> LaunchList {
@@ -80,21 +92,34 @@ final class LaunchList {
   }
 
   /// Puts every launch into the device's stream, or into the graph that the stream is captured for.
+  ///
+  /// A kernel that waits for its inputs itself may start beside the launch ahead of it in the list.
   func run(on device: CUDADevice) {
     guard device.failure == nil else { return }
     let size = (MemoryLayout<Header>.size + 15) / 16 * 16
-    var at = base
+    var overlap = dejavu_launch_attribute()
+    overlap.id = Int32(dejavu_overlapping_launch)
+    overlap.value = 1
     let end = base + byteCount
-    while at < end {
-      let header = at.load(as: Header.self)
-      var arguments: UnsafeMutableRawPointer? = at + size
-      let status = withUnsafeMutablePointer(to: &arguments) {
-        device.driver.launch?(
-          header.function, header.x, header.y, header.z, header.threads, 1, 1, header.sharedBytes,
-          device.stream, $0, nil)
+    withUnsafePointer(to: overlap) { overlap in
+      var at = base
+      while at < end {
+        let header = at.load(as: Header.self)
+        var config = dejavu_launch_config()
+        (config.grid_x, config.grid_y, config.grid_z) = (header.x, header.y, header.z)
+        (config.block_x, config.block_y, config.block_z) = (header.threads, 1, 1)
+        config.shared_bytes = header.sharedBytes
+        config.stream = device.stream
+        if at > base, header.awaits == 1, device.overlapsLaunches {
+          (config.attributes, config.count) = (overlap, 1)
+        }
+        var arguments: UnsafeMutableRawPointer? = at + size
+        let status = withUnsafeMutablePointer(to: &arguments) {
+          device.driver.launch?(&config, header.function, $0, nil)
+        }
+        guard status == 0 else { return device.check(status, "a kernel was refused") }
+        at += size + Int(header.argumentBytes)
       }
-      guard status == 0 else { return device.check(status, "a kernel was refused") }
-      at += size + Int(header.argumentBytes)
     }
   }
 }

@@ -137,17 +137,19 @@ int find_function(dejavu_handle_out function, dejavu_handle module, const char *
   }
   return 500;
 }
-int launch(dejavu_handle function, unsigned gx, unsigned gy, unsigned gz, unsigned threads,
-           unsigned by, unsigned bz, unsigned shared, dejavu_handle stream, void **arguments,
-           void **) {
+int launch(const dejavu_launch_config *config, dejavu_handle function, void **arguments, void **) {
   // What a real driver refuses.
+  unsigned gx = config->grid_x, gy = config->grid_y, gz = config->grid_z;
+  unsigned threads = config->block_x;
   if (!gx || !gy || !gz || gy > 65535 || gz > 65535) return 1;
-  if (!threads || threads > 1024 || threads % 32 || by != 1 || bz != 1 || shared > 227 << 10) return 1;
+  if (!threads || threads > 1024 || threads % 32 || config->block_y != 1 || config->block_z != 1 ||
+      config->shared_bytes > 227 << 10)
+    return 1;
   const Entry *entry = (const Entry *)function;
   Launch made = {entry, {gx, gy, gz}, threads, {}};
   const unsigned char *bytes = (const unsigned char *)arguments[0];
   made.arguments.assign(bytes, bytes + entry->bytes);
-  Graph *captured = ((Stream *)stream)->captured;
+  Graph *captured = ((Stream *)config->stream)->captured;
   if (captured) captured->push_back(made);
   else run(made);
   return 0;

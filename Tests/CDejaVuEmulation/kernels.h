@@ -24,6 +24,7 @@ using emulation::thread_index;
 #define DEVICE_MEMBER inline
 #define KERNEL(threads, blocks) static void
 #define SHARED static thread_local
+#define GRID_CONSTANT
 #define DYNAMIC(type, name) type *name = (type *)emulation::shared_memory
 
 DEVICE void __syncthreads() { emulation::wait_for_block(); }
@@ -48,6 +49,11 @@ DEVICE int __popc(unsigned value) { return __builtin_popcount(value); }
 DEVICE int atomicAdd(int *to, int value) {
   int old = *to;
   *to += value;
+  return old;
+}
+DEVICE unsigned atomicOr(unsigned *to, unsigned value) {
+  unsigned old = *to;
+  *to |= value;
   return old;
 }
 DEVICE int atomicMax(int *to, int value) {
@@ -89,7 +95,16 @@ DEVICE int dot4(unsigned codes, unsigned q, int sum) {
   return sum;
 }
 struct Quad;
+struct f16;
 DEVICE Quad stream(const void *from);
+DEVICE f16 stream_half(const f16 *from);
+// Launches run one after the other, and blocks too: what was written can be seen.
+DEVICE void await_inputs() {}
+DEVICE void fetch_ahead(const void *) {}
+DEVICE void copy_quad(void *to, const void *from);
+DEVICE void await_copies() {}
+DEVICE void publish() {}
+template <class T> DEVICE T fresh(const T *from) { return *from; }
 
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wunused-function"
@@ -99,6 +114,8 @@ DEVICE Quad stream(const void *from) {
   if ((unsigned long long)from % 16) __builtin_trap();
   return *(const Quad *)from;
 }
+DEVICE f16 stream_half(const f16 *from) { return *from; }
+DEVICE void copy_quad(void *to, const void *from) { *(Quad *)to = stream(from); }
 
 #include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
@@ -128,7 +145,7 @@ const emulation::Entry entries[] = {
     TYPED(sum_heads) TYPED(raise_neurons) TYPED(sum_neurons) TYPED(size_neurons)
     TYPED(size_groups) TYPED(multiply_rows) TYPED(multiply_columns)
     ONE(normalize_rows) ONE(add_parts) ONE(clear_words) ONE(assign_list) ONE(read_memory)
-    ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(score_rows)
+    ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
     ONE(activate_rows)};
 

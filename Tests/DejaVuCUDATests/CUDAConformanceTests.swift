@@ -18,7 +18,11 @@ struct CUDAConformanceTests {
       let cacheType: DType = dtype == .float32 ? .float32 : .float16
       let answers = ReferenceAnswers(model: model, cacheType: cacheType)
       let backend = try TestCard.backend(model)
-      try checkBackend(Candidate(backend), against: answers, within: .logits(cache: cacheType))
+      let tolerance: Tolerance =
+        cacheType == .float32
+        ? .logits(cache: .float32)
+        : Tolerance(5e-3, because: "inputs of heads are kept in halves, keys and values too")
+      try checkBackend(Candidate(backend), against: answers, within: tolerance)
       #expect(backend.replays > 0, "no step was ever replayed")
     }
   }
@@ -34,7 +38,9 @@ struct CUDAConformanceTests {
     // The first is looked at, all others are replayed.
     #expect(backend.replays == 5)
     let layers = model.architecture.layers
-    #expect(backend.graphNodes == 4 + 7 * layers, "counters, tokens, positions, head, 7 a layer")
+    #expect(
+      backend.graphNodes == 5 + 10 * layers,
+      "counters, tokens, positions, the head in two, 10 a layer")
     cache.truncate(to: 2)
     _ = try trial.step([7], cache: cache, plan: .all)
     #expect(backend.replays == 6, "a cache that was cut back replays the same step")
@@ -42,7 +48,8 @@ struct CUDAConformanceTests {
 
   @Test(arguments: [TinyModel.opt, .llamaGrouped, .llamaReLU])
   func `what a step reads is counted as on the CPU`(tiny: TinyModel) throws {
-    let model = tiny.model(dtype: .float16)
+    // In float32 no input of heads is rounded: the same neurons are zero.
+    let model = tiny.model(dtype: .float32)
     let tokens = (0..<12).map { TokenID($0 * 17 + 3) }
     for plan in [RowPlan.all, .nonzero, .random(density: 0.4, seed: 3)] {
       let card = try TestCard.backend(model)

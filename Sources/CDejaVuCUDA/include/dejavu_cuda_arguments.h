@@ -12,9 +12,13 @@ typedef unsigned long long dv_address;
 typedef struct {
   /// `[width]` floats; 0 where there is none.
   dv_address weight, bias;
+  /// float `[tiles, 2]`: of every tile of the vector its sum, and the squares of the distances from
+  /// its own mean; 0 where nobody has them.
+  dv_address tiles;
   float epsilon;
   /// 0 as it is, 1 less the mean and by the deviation, 2 by the root mean square.
   int kind;
+  int tile_width;
 } dv_norm;
 
 /// The rows of a choice: `count` of them, or as many as the address says.
@@ -26,6 +30,9 @@ typedef struct {
   int all;
   /// int32s from one token's list to the next.
   int stride;
+  /// Whether the list was written at least two launches ago: it may be read before inputs are
+  /// awaited.
+  int early;
 } dv_choice;
 
 /// out[t] = table[ids[t] + offset], or added to what is there.
@@ -44,12 +51,32 @@ typedef struct {
 /// x[t] += Σ_s parts[s][t] + bias.
 typedef struct {
   dv_address x, parts, bias;
+  /// float `[tiles, 2]` of 128 columns each, as norms want them; 0 where nobody asks.
+  dv_address tiles;
   int width, stride, slices, part_stride;
 } dv_add_arguments;
 
-/// Queries of the chosen groups, keys and values of those and of what they owe.
+/// norm(x[t]), for all who read it: each of three forms where its address is not 0.
 typedef struct {
   dv_norm norm;
+  dv_address x;
+  /// floats in the order that kernels keep vectors in, and in the cache's type; of the first token.
+  dv_address floats, kept;
+  /// In 8 bits `[tokens, rounded_stride]`, and float `[tokens]`, what one unit stands for.
+  dv_address rounded, units;
+  int width, x_stride, columns, rounded_stride;
+  /// Whether weights are stored in 16 bits, eight to a piece.
+  int by_eight;
+} dv_prepare_job;
+
+enum { dv_prepare_jobs = 5 };
+typedef struct {
+  dv_prepare_job jobs[dv_prepare_jobs];
+} dv_prepare_arguments;
+
+/// Queries of the chosen groups, keys and values of those and of what they owe; x is in the cache's
+/// type.
+typedef struct {
   dv_choice groups;
   dv_address x, positions;
   dv_address query, key, value, query_bias, key_bias, value_bias;
@@ -57,7 +84,7 @@ typedef struct {
   dv_address queries;
   /// This layer's cache: `[group, position, padded_head]`.
   dv_address keys, values;
-  /// float `[window, kept_stride]` and int `[K]`.
+  /// `[window, kept_stride]` in the cache's type, and int `[K]`.
   dv_address kept, settled;
   /// float `[position, rotary_half]`.
   dv_address cosines, sines;
@@ -85,19 +112,18 @@ typedef struct {
 /// parts[s] = Σ over a slice of the chosen groups' lanes of context[lane] · output[lane].
 typedef struct {
   dv_choice groups;
-  dv_address parts, output, out, counters;
-  int row_stride, padded_width, out_stride, head, padded_head, heads_per_group, splits;
+  dv_address context, output, out;
+  int row_stride, padded_width, out_stride, head, heads_per_group;
 } dv_output_arguments;
 
 /// context[i · h + lane] from the parts of attention.
 typedef struct {
-  dv_address parts, context;
-  int heads, head, padded_head, splits;
+  dv_address positions, parts, context;
+  int heads, head, padded_head, splits, sliding_window;
 } dv_context_arguments;
 
-/// values[entry] = σ(x · up[n] + b), or σ(x · gate[n] + b) · (x · up[n] + b).
+/// values[entry] = σ(x · up[n] + b), or σ(x · gate[n] + b) · (x · up[n] + b); x is prepared.
 typedef struct {
-  dv_norm norm;
   dv_choice neurons;
   dv_address x, bundle, up_bias, gate_bias, values, products, counters;
   int width, padded_width, row_stride, rows_per_neuron, activation;
@@ -107,14 +133,15 @@ typedef struct {
 typedef struct {
   dv_choice neurons;
   dv_address values, bundle, out;
-  int padded_width, row_stride, rows_per_neuron, out_stride, skips;
+  int padded_width, row_stride, rows_per_neuron, out_stride;
+  /// 0 reads every row, 1 none whose value is 0, 2 knows that nearly none is.
+  int skips;
   /// Whether a value stands at its neuron's number and not at its entry's.
   int values_by_row;
 } dv_down_arguments;
 
-/// y[r] = norm(x) · matrix[r].
+/// y[r] = x · matrix[r].
 typedef struct {
-  dv_norm norm;
   dv_address x, matrix, y;
   /// int, set to 1 when a result is not finite; 0 where nobody asks.
   dv_address flag;
@@ -157,20 +184,38 @@ typedef struct {
   int stride, width, activation;
 } dv_activate_arguments;
 
-/// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being norm(x) in 8 bits.
+/// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being x in 8 bits.
 typedef struct {
-  dv_norm norm;
-  dv_address x, codes, scales, bias, gain, scores;
-  int width, columns, rows, bits, x_stride, score_stride;
+  /// Floats, or 8 bits and their units where they were prepared.
+  dv_address x, rounded, units;
+  dv_address codes, scales, bias, gain, scores;
+  /// Where the rows above the threshold are listed: one bit a row, a ticket that is zero between
+  /// launches, and a choice's count and list; 0 where only scores are wanted.
+  dv_address bits_above, ticket, count, list;
+  int width, columns, rows, bits, x_stride, rounded_stride, score_stride;
+  /// Blocks before this one's, and its own.
+  int first_block, blocks;
+  float threshold;
+} dv_score_job;
+
+/// Choosers that read at the same time.
+enum { dv_score_jobs = 4 };
+typedef struct {
+  dv_score_job jobs[dv_score_jobs];
+  int count;
 } dv_score_arguments;
 
 /// Lists the rows whose scores are above a threshold, or above the highest left out.
 typedef struct {
   dv_address scores, counts, lists;
+  /// float: the score that was to be exceeded; 0 where nobody asks.
+  dv_address level;
   int rows, score_stride, list_stride;
   /// 0 takes the threshold.
   int keep;
   float threshold;
+  /// Whether all of a token's scores find room in the launch's shared memory.
+  int fits;
 } dv_select_arguments;
 
 /// sizes[t, n] = |values[t, n]| · ‖down[n]‖.

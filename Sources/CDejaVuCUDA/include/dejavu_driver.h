@@ -18,7 +18,28 @@ enum dejavu_device_attribute {
   dejavu_capability_major = 75,
   dejavu_capability_minor = 76,
 };
-enum { dejavu_greatest_dynamic_shared = 8, dejavu_relaxed_capture = 2 };
+enum {
+  dejavu_greatest_dynamic_shared = 8,
+  dejavu_shared_carveout = 9,
+  dejavu_relaxed_capture = 2,
+  dejavu_overlapping_launch = 6
+};
+
+/// One attribute of a launch, as the driver wants it.
+typedef struct {
+  int id;
+  char padding[4];
+  int value;
+  char rest[60];
+} dejavu_launch_attribute;
+
+/// A launch, as the driver wants it.
+typedef struct {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  dejavu_handle _Nullable stream;
+  const dejavu_launch_attribute *_Nullable attributes;
+  unsigned count;
+} dejavu_launch_config;
 
 /// The driver's functions; every one returns 0 when it succeeded.
 typedef struct {
@@ -54,9 +75,7 @@ typedef struct {
   int (*_Nullable find_function)(dejavu_handle_out _Nonnull function, dejavu_handle module,
                                  const char *name);
   int (*_Nullable set_function)(dejavu_handle function, int attribute, int value);
-  int (*_Nullable launch)(dejavu_handle function, unsigned grid_x, unsigned grid_y,
-                          unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                          unsigned shared_bytes, dejavu_handle _Nullable stream,
+  int (*_Nullable launch)(const dejavu_launch_config *config, dejavu_handle function,
                           void *_Nullable *_Nullable arguments, void *_Nullable *_Nullable extra);
   int (*_Nullable begin_capture)(dejavu_handle stream, int mode);
   int (*_Nullable end_capture)(dejavu_handle stream, dejavu_handle_out _Nonnull graph);

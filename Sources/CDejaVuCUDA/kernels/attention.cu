@@ -5,20 +5,98 @@
 #define CACHE f16
 #endif
 
-DEVICE int least(int a, int b) { return a < b ? a : b; }
-DEVICE int most(int a, int b) { return a > b ? a : b; }
-
 /// Whether a layer computes what all of its groups owe at this position.
 DEVICE bool settles_all(int window, int position, int turn) {
   return window == 0 || (position + 1 + turn) % window == 0;
 }
 
+/// Two rows of a group's queries, keys or values that one warp computes together; two lanes that a
+/// rotation turns are always a pair.
+struct RowPair { int group, row, kind, lane, apart, from; };
+enum { pair_query = 0, pair_key = 1, pair_value = 2 };
+
+/// Where the first row of a pair begins.
+template <class T> DEVICE const T *row_of(const dv_project_arguments &a, const RowPair &pair) {
+  dv_address matrix = pair.kind == pair_query ? a.query : pair.kind == pair_key ? a.key : a.value;
+  return at<T>(matrix) + (i64)pair.row * a.row_stride;
+}
+
+/// Pairs of a group: queries, then keys, then values.
+struct PairCounts { int queries, keys, values; };
+
+DEVICE PairCounts count_pairs(const dv_project_arguments &a) {
+  int half = a.rotary_half, values = (a.head + 1) / 2;
+  return {a.heads_per_group * values, half + (a.head - 2 * half + 1) / 2, values};
+}
+
+/// The rows of pair `item` of a group; a head of odd width ends in a pair of one row twice.
+DEVICE RowPair pair_rows(const dv_project_arguments &a, int group, int kind, int item) {
+  int values = (a.head + 1) / 2, head = 0, lane = 2 * item, apart = 1;
+  if (kind == pair_query) {
+    head = item / values;
+    lane = 2 * (item % values);
+  } else if (kind == pair_key && item < a.rotary_half) {
+    lane = item;
+    apart = a.rotary_half;
+  }
+  if (lane + apart >= a.head) apart = 0;
+  int row = (kind == pair_query ? group * a.heads_per_group + head : group) * a.head + lane;
+  return {group, row, kind, lane, apart, 0};
+}
+
+/// `count` neighbouring lanes of a vector in the cache's type.
+template <int count> DEVICE void read_kept(const CACHE *from, float (&out)[count]) {
+  if constexpr (count == Pack<CACHE>::count) {
+    unpack(*(const Quad *)from, out, CACHE());
+  } else {
+#pragma unroll
+    for (int k = 0; k < count; k++) out[k] = widen(from[k]);
+  }
+}
+
+/// Asks for a lane's next pieces of two rows.
 template <class T>
-DEVICE void project_query(const dv_project_arguments &a, const float *x, int item, int lane) {
-  int lanes = a.heads_per_group * a.head, group = chosen_row(a.groups, 0, item / lanes);
-  int row = group * lanes + item % lanes;
-  float y = warp_sum(lane_dot(at<T>(a.query) + (i64)row * a.row_stride, x, a.padded_width, lane));
-  if (lane == 0) at<float>(a.queries)[row] = y + (a.query_bias ? at<float>(a.query_bias)[row] : 0);
+DEVICE void ask_pair(Pieces &pieces, const T *row, int apart, int from, int padded, int lane) {
+  const int count = Pack<T>::count, step = 32 * count;
+#pragma unroll
+  for (int j = 0; j < row_pieces; j++) {
+    int i = from + j / 2 * step + lane * count;
+    if (i < padded) pieces.quads[j] = stream(row + j % 2 * apart + i);
+    else pieces.quads[j].w[0] = pieces.quads[j].w[1] = pieces.quads[j].w[2] = pieces.quads[j].w[3] = 0;
+  }
+}
+
+/// One lane's share of two rows' products with several vectors, in an order that knows nothing of
+/// how many there are.
+template <class T, int vectors>
+DEVICE void pair_dots(Pieces &pieces, const T *row, int apart, const CACHE *const (&x)[4],
+                      int padded, int lane, float (&sums)[2][4]) {
+  const int count = Pack<T>::count, step = 32 * count;
+#pragma unroll
+  for (int v = 0; v < vectors; v++) sums[0][v] = sums[1][v] = 0;
+  for (int from = 0;;) {
+#pragma unroll
+    for (int j = 0; j < row_pieces; j += 2) {
+      int base = from + j / 2 * step;
+      if (base >= padded) break;
+      float first[count], second[count];
+      unpack(pieces.quads[j], first, T());
+      unpack(pieces.quads[j + 1], second, T());
+#pragma unroll
+      for (int v = 0; v < vectors; v++) {
+        float values[count];
+        read_kept<count>(x[v] + base + lane * count, values);
+#pragma unroll
+        for (int k = 0; k < count; k++) {
+          sums[0][v] = fmaf(first[k], values[k], sums[0][v]);
+          sums[1][v] = fmaf(second[k], values[k], sums[1][v]);
+        }
+      }
+    }
+    from += row_pieces / 2 * step;
+    if (from >= padded) return;
+    ask_pair<T>(pieces, row, apart, from, padded, lane);
+  }
 }
 
 /// Stores one lane of a key or value.
@@ -28,101 +106,194 @@ DEVICE void store_lane(const dv_project_arguments &a, dv_address cache, int grou
   narrow(value, at<CACHE>(cache) + at_position + lane);
 }
 
-/// Row `j` of a group's keys or values at up to four positions, and with it row `j + half` of a
-/// rotated key.
-template <class T>
-DEVICE void project_lane(const dv_project_arguments &a, const float *const (&x)[4], int from,
-                         int count, int group, int item, int lane) {
-  int half = a.rotary_half, keys = a.head - half;
-  bool is_key = item < keys;
-  int j = is_key ? (item < half ? item : item + half) : item - keys;
-  bool turns = is_key && item < half;
-  const T *rows = at<T>(is_key ? a.key : a.value) + (i64)(group * a.head + j) * a.row_stride;
-  const float *bias = at<float>(is_key ? a.key_bias : a.value_bias);
-  float sums[4], others[4];
-  // One vector is the common case; its sum has the same bits.
-  if (count == 1) {
-    sums[0] = lane_dot(rows, x[0], a.padded_width, lane);
-    if (turns) others[0] = lane_dot(rows + (i64)half * a.row_stride, x[0], a.padded_width, lane);
-  } else {
-    lane_dots<T, 4>(rows, x, a.padded_width, lane, sums);
-    if (turns) lane_dots<T, 4>(rows + (i64)half * a.row_stride, x, a.padded_width, lane, others);
-  }
+/// Stores a pair's products with the vectors of up to four positions.
+DEVICE void store_pair(const dv_project_arguments &a, const RowPair &pair, int position, int count,
+                       const float (&sums)[2][4], int lane) {
+  const float *bias = at<float>(pair.kind == pair_query ? a.query_bias
+                                : pair.kind == pair_key ? a.key_bias
+                                                        : a.value_bias);
+  int other = pair.row + pair.apart;
+  float added[2] = {bias ? bias[pair.row] : 0.0f, bias ? bias[other] : 0.0f};
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     if (i >= count) break;
-    int position = from + i;
-    float value = warp_sum(sums[i]) + (bias ? bias[group * a.head + j] : 0.0f);
-    if (turns) {
-      float other = warp_sum(others[i]) + (bias ? bias[group * a.head + j + half] : 0.0f);
-      float c = at<float>(a.cosines)[(i64)position * half + j];
-      float s = at<float>(a.sines)[(i64)position * half + j];
-      if (lane == 0) {
-        store_lane(a, a.keys, group, position, j, value * c - other * s);
-        store_lane(a, a.keys, group, position, j + half, other * c + value * s);
-      }
-    } else if (lane == 0) {
-      store_lane(a, is_key ? a.keys : a.values, group, position, j, value);
+    float first = warp_sum(sums[0][i]) + added[0], second = warp_sum(sums[1][i]) + added[1];
+    if (lane != i) continue;
+    if (pair.kind == pair_query) {
+      at<float>(a.queries)[pair.row] = first;
+      if (pair.apart) at<float>(a.queries)[other] = second;
+      continue;
     }
+    int at_position = position + i;
+    if (pair.kind == pair_key && pair.lane < a.rotary_half) {
+      float c = at<float>(a.cosines)[(i64)at_position * a.rotary_half + pair.lane];
+      float s = at<float>(a.sines)[(i64)at_position * a.rotary_half + pair.lane];
+      float turned = first * c - second * s;
+      second = second * c + first * s;
+      first = turned;
+    }
+    dv_address cache = pair.kind == pair_key ? a.keys : a.values;
+    store_lane(a, cache, pair.group, at_position, pair.lane, first);
+    if (pair.apart) store_lane(a, cache, pair.group, at_position, pair.lane + pair.apart, second);
   }
 }
 
-/// Keys or values that a group owes up to a position, whose input lies in `x`.
+/// One pair at up to four positions that its group owes; queries owe the last one only.
 template <class T>
-DEVICE void settle_lane(const dv_project_arguments &a, const float *x, int position, int group,
-                        int item, int lane) {
-  int first = a.window > 0 ? at<int>(a.settled)[group] : position;
-  int end = a.settles_only ? position : position + 1;
-  for (int from = first; from < end; from += 4) {
-    const float *inputs[4];
+DEVICE void project_pair(const dv_project_arguments &a, Pieces &pieces, const RowPair &pair,
+                         const CACHE *x, int position, int lane) {
+  const T *row = row_of<T>(a, pair);
+  int apart = pair.apart * a.row_stride, end = a.settles_only ? position : position + 1;
+  int count = least(4, end - pair.from);
+  const CACHE *inputs[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      int p = least(from + i, end - 1);
-      inputs[i] =
-          p == position ? x : at<float>(a.kept) + (i64)(p % most(a.window, 1)) * a.kept_stride;
+  for (int i = 0; i < 4; i++) {
+    int p = least(pair.from + i, end - 1);
+    inputs[i] = p == position || a.window == 0
+                    ? x : at<CACHE>(a.kept) + (i64)(p % a.window) * a.kept_stride;
+  }
+  float sums[2][4];
+  if (count == 1) pair_dots<T, 1>(pieces, row, apart, inputs, a.padded_width, lane, sums);
+  else if (count == 2) pair_dots<T, 2>(pieces, row, apart, inputs, a.padded_width, lane, sums);
+  else pair_dots<T, 4>(pieces, row, apart, inputs, a.padded_width, lane, sums);
+  store_pair(a, pair, pair.from, count, sums, lane);
+}
+
+/// What a step reads of its lists, in shared memory.
+struct Debts {
+  /// Groups of the list, first positions that are owed, and of every share of the work, four positions
+  /// at most, its entry of the list and which of the entry's shares it is.
+  int *groups, *settled, *entries, *passes;
+  int chosen, touched, shares;
+  bool all;
+};
+
+DEVICE RowPair decode_pair(const dv_project_arguments &a, const PairCounts &pairs,
+                           const Debts &debts, int position, int item) {
+  int queries = a.settles_only ? 0 : debts.chosen * pairs.queries;
+  if (item < queries) {
+    int group = debts.groups[item / pairs.queries];
+    RowPair pair = pair_rows(a, group, pair_query, item % pairs.queries);
+    pair.from = position;
+    return pair;
+  }
+  int both = pairs.keys + pairs.values, share = (item - queries) / both;
+  int rest = (item - queries) % both, entry = debts.entries[share];
+  int group = debts.all ? entry : debts.groups[entry];
+  bool is_key = rest < pairs.keys;
+  RowPair pair =
+      pair_rows(a, group, is_key ? pair_key : pair_value, is_key ? rest : rest - pairs.keys);
+  pair.from = debts.settled[group] + 4 * debts.passes[share];
+  return pair;
+}
+
+/// Cuts what is owed into shares that warps take side by side; the block waits.
+DEVICE void share_debts(const dv_project_arguments &a, Debts &debts, int position) {
+  SHARED int scratch[32];
+  int end = a.settles_only ? position : position + 1;
+  debts.shares = 0;
+  for (int begin = 0; begin < debts.touched; begin += blockDim.x) {
+    int entry = begin + threadIdx.x, count = 0, total;
+    if (entry < debts.touched)
+      count = most(end - debts.settled[debts.all ? entry : debts.groups[entry]] + 3, 0) / 4;
+    int at = debts.shares + sum_before(count, scratch, &total);
+    for (int pass = 0; pass < count; pass++) {
+      debts.entries[at + pass] = entry;
+      debts.passes[at + pass] = pass;
     }
-    project_lane<T>(a, inputs, from, least(4, end - from), group, item, lane);
+    debts.shares += total;
+    __syncthreads();
   }
 }
 
-template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
-  DYNAMIC(float, x);
-  SHARED float scratch[32];
-  int position = at<int>(a.positions)[0];
-  if (!a.settles_only) {
-    load_vector<Pack<T>::count>(x, at<float>(a.x), a.width, a.norm, scratch);
-    if (a.window > 0 && blockIdx.x == 0) {
-      float *kept = at<float>(a.kept) + (i64)(position % a.window) * a.kept_stride;
-      for (int i = threadIdx.x; i < a.kept_stride; i += blockDim.x) kept[i] = x[i];
-    }
+/// Reads the list and what every group has settled; the block has to wait for it.
+DEVICE void read_debts(const dv_project_arguments &a, Debts &debts, int position) {
+  debts.all = a.settles_only || settles_all(a.window, position, a.turn);
+  for (int i = threadIdx.x; i < a.group_count; i += blockDim.x) {
+    debts.groups[i] = chosen_row(a.groups, 0, i);
+    debts.settled[i] = a.window > 0 ? fresh(at<int>(a.settled) + i) : position;
   }
-  bool all = a.settles_only || settles_all(a.window, position, a.turn);
-  int chosen = chosen_count(a.groups, 0);
-  int groups = all ? a.group_count : chosen;
-  int queries = a.settles_only ? 0 : chosen * a.heads_per_group * a.head;
-  int lanes = 2 * a.head - a.rotary_half, items = queries + groups * lanes;
-  int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
-  for (int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; item < items; item += warps) {
-    if (item < queries) {
-      project_query<T>(a, x, item, lane);
-    } else {
-      int entry = (item - queries) / lanes;
-      int group = all ? entry : chosen_row(a.groups, 0, entry);
-      settle_lane<T>(a, x, position, group, (item - queries) % lanes, lane);
-    }
-  }
-  // What was read, for the tally: groups, and positions that were owed.
-  if (blockIdx.x != 0 || a.settles_only) return;
-  for (int entry = threadIdx.x; entry < groups; entry += blockDim.x) {
-    int group = all ? entry : chosen_row(a.groups, 0, entry);
-    int owed = a.window > 0 ? position - at<int>(a.settled)[group] : 0;
-    atomicAdd(at<int>(a.counters) + 1, 1);
-    atomicAdd(at<int>(a.counters) + 2, owed);
-    if (owed > 0) atomicMax(at<int>(a.counters) + 3, owed);
-  }
-  if (threadIdx.x == 0) atomicAdd(at<int>(a.counters), chosen);
+  debts.touched = debts.all ? a.group_count : debts.chosen;
 }
-FOR_WEIGHTS(512, 1, project_heads, dv_project_arguments)
+
+/// What was read, for the tally: groups, and positions that were owed; by one warp.
+DEVICE void count_debts(const dv_project_arguments &a, const Debts &debts, int position, int lane) {
+  int owed = 0, greatest = 0;
+  for (int entry = lane; entry < debts.touched; entry += 32) {
+    int own = position - debts.settled[debts.all ? entry : debts.groups[entry]];
+    owed += own;
+    greatest = most(greatest, own);
+  }
+  for (int step = 16; step > 0; step >>= 1) {
+    owed += __shfl_xor_sync(all_lanes, owed, step);
+    greatest = most(greatest, __shfl_xor_sync(all_lanes, greatest, step));
+  }
+  if (lane != 0) return;
+  int *counters = at<int>(a.counters);
+  atomicAdd(counters, debts.chosen);
+  atomicAdd(counters + 1, debts.touched);
+  atomicAdd(counters + 2, owed);
+  atomicMax(counters + 3, greatest);
+}
+
+template <class T>
+DEVICE void ask_item(const dv_project_arguments &a, Pieces &pieces, RowPair &pair,
+                     const RowPair &next, int lane) {
+  pair = next;
+  ask_pair<T>(pieces, row_of<T>(a, pair), pair.apart * a.row_stride, 0, a.padded_width, lane);
+}
+
+/// Blocks that a multiprocessor holds without keeping numbers in memory.
+template <class T> struct ProjectBlocks { enum { count = 1 }; };
+template <> struct ProjectBlocks<f16> { enum { count = 2 }; };
+
+/// Shared: the vector in the cache's type, groups and what they settled.
+template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
+  DYNAMIC(CACHE, x);
+  int wide = arranged_width(a.width), quads = wide * sizeof(CACHE) / 16;
+  Debts debts;
+  debts.groups = (int *)(x + wide);
+  debts.settled = debts.groups + a.group_count;
+  debts.entries = debts.settled + a.group_count;
+  debts.passes = debts.entries + a.group_count * (a.window / 4 + 1);
+  int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
+  // Neighbouring pairs go to different blocks, so that few of them still use the whole card.
+  int item = threadIdx.x / 32 * gridDim.x + blockIdx.x;
+  bool early = !a.settles_only && (!a.groups.list || a.groups.early);
+  PairCounts pairs = count_pairs(a);
+  Pieces pieces;
+  RowPair pair;
+  int position, items;
+  if (!early) await_inputs();
+  if (!early && !a.settles_only) copy_pieces(x, a.x, quads);
+  Known known = read_known(a.groups, a.positions);
+  position = known.position;
+  debts.chosen = known.count;
+  read_debts(a, debts, position);
+  __syncthreads();
+  share_debts(a, debts, position);
+  items = (a.settles_only ? 0 : debts.chosen * pairs.queries) +
+          debts.shares * (pairs.keys + pairs.values);
+  if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, position, item), lane);
+  if (early) {
+    await_inputs();
+    copy_pieces(x, a.x, quads);
+  }
+  await_copies();
+  __syncthreads();
+  if (!a.settles_only && blockIdx.x == 0) {
+    // The vector is kept for who owes, and what is read is counted.
+    Quad *kept = (Quad *)(at<CACHE>(a.kept) + (i64)(position % most(a.window, 1)) * a.kept_stride);
+    for (int i = threadIdx.x; i < quads && a.window > 0; i += blockDim.x) kept[i] = ((Quad *)x)[i];
+    if (threadIdx.x / 32 == blockDim.x / 32 - 1) count_debts(a, debts, position, lane);
+  }
+  while (item < items) {
+    project_pair<T>(a, pieces, pair, x, position, lane);
+    item += warps;
+    if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, position, item), lane);
+  }
+}
+FOR_WEIGHTS(320, ProjectBlocks<CACHE>::count, project_heads, dv_project_arguments)
 
 // Scores and values --------------------------------------------------------------------------------
 
@@ -230,18 +401,47 @@ DEVICE void attend_part(const dv_attend_arguments &a, int group, int head, int b
   }
 }
 
+/// The positions of one part of the cache; parts behind `used` are empty.
+struct Share { int first, size, used; };
+
+DEVICE Share share_cache(int position, int sliding_window, int splits) {
+  int first = sliding_window > 0 ? most(0, position + 1 - sliding_window) : 0;
+  int seen = position + 1 - first, size = (seen + splits - 1) / splits;
+  size = (most(size, 32) + 15) / 16 * 16;
+  return {first, size, (seen + size - 1) / size};
+}
+
+/// Asks for the keys and values that a part will read; what of them is not settled yet is read when
+/// it is.
+DEVICE void fetch_part(const dv_attend_arguments &a, int group, int begin, int end) {
+  i64 from = ((i64)group * a.capacity + begin) * a.padded_head;
+  i64 pieces = ((i64)(end - begin) * a.padded_head * sizeof(CACHE) + 127) / 128;
+  for (i64 i = threadIdx.x; i < 2 * pieces; i += blockDim.x) {
+    const CACHE *plane = at<CACHE>(i % 2 ? a.values : a.keys) + from;
+    fetch_ahead((const char *)plane + i / 2 * 128);
+  }
+}
+
 /// Grid: groups, parts of the cache, heads of a group.
 KERNEL(128, 4) attend_cache(dv_attend_arguments a) {
-  int position = at<int>(a.positions)[0], count = chosen_count(a.groups, 0), entry = blockIdx.x;
+  bool early = !a.groups.count || a.groups.early;
+  if (!early) await_inputs();
+  SHARED int own;
+  int entry = blockIdx.x;
+  if (threadIdx.x == 64) own = chosen_row(a.groups, 0, entry);
+  Known known = read_known(a.groups, a.positions);
+  int position = known.position, count = known.count, group = entry < count ? own : 0;
+  Share share = share_cache(position, a.sliding_window, a.splits);
+  int begin = share.first + (int)blockIdx.y * share.size, end = least(begin + share.size, position + 1);
+  if (early) {
+    if (entry < count && blockIdx.z == 0 && begin < end) fetch_part(a, group, begin, end);
+    await_inputs();
+  }
   bool leads = blockIdx.y == 0 && blockIdx.z == 0 && threadIdx.x == 0;
   if (leads && settles_all(a.window, position, a.turn)) at<int>(a.settled)[entry] = position + 1;
   if (entry >= count) return;
-  int group = chosen_row(a.groups, 0, entry), head = group * a.heads_per_group + blockIdx.z;
+  int head = group * a.heads_per_group + blockIdx.z;
   if (leads) at<int>(a.settled)[group] = position + 1;
-  int first = a.sliding_window > 0 ? most(0, position + 1 - a.sliding_window) : 0;
-  int share = (position + 1 - first + a.splits - 1) / a.splits;
-  share = (most(share, 32) + 15) / 16 * 16;
-  int begin = first + (int)blockIdx.y * share, end = least(begin + share, position + 1);
   float *part = at<float>(a.parts) + (i64)(head * a.splits + blockIdx.y) * (a.padded_head + 2);
   if (begin < end) {
     attend_part(a, group, head, begin, end, position, part);
@@ -254,7 +454,9 @@ KERNEL(128, 4) attend_cache(dv_attend_arguments a) {
 /// One lane of a head's context, from the parts of the cache.
 DEVICE float merged(const float *parts, int splits, int padded_head, int lane) {
   float greatest = -INFINITY, total = 0, sum = 0;
+#pragma unroll 4
   for (int s = 0; s < splits; s++) greatest = fmaxf(greatest, parts[s * (padded_head + 2)]);
+#pragma unroll 4
   for (int s = 0; s < splits; s++) {
     const float *part = parts + s * (padded_head + 2);
     if (part[1] == 0) continue;
@@ -266,11 +468,13 @@ DEVICE float merged(const float *parts, int splits, int padded_head, int lane) {
 }
 
 KERNEL(256, 1) merge_context(dv_context_arguments a) {
+  await_inputs();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= a.heads * a.head) return;
+  Share share = share_cache(at<int>(a.positions)[0], a.sliding_window, a.splits);
   const float *parts =
       at<float>(a.parts) + (i64)(i / a.head) * a.splits * (a.padded_head + 2);
-  at<float>(a.context)[i] = merged(parts, a.splits, a.padded_head, i % a.head);
+  at<float>(a.context)[i] = merged(parts, share.used, a.padded_head, i % a.head);
 }
 
 KERNEL(256, 1) clip_settled(dv_clip_arguments a) {

@@ -1,38 +1,165 @@
 // Choosers: scores in 8-bit integers, and lists of the rows that meet a rule.
 
-/// Normalises the vector and rounds it to 8 bits; returns what one unit of it stands for, 0 where
-/// the vector vanishes.
-DEVICE float round_vector(const dv_score_arguments &a, const float *x, float *values,
+/// Rounds a vector to 8 bits by the block; returns what one unit of it stands for, 0 where the vector
+/// vanishes. `values` is in shared memory, and every thread comes with what it wrote itself.
+DEVICE float round_vector(const float *values, int width, int columns, float greatest,
                           signed char *rounded, float *scratch) {
-  load_vector<4>(values, x, a.width, a.norm, scratch);
-  float greatest = 0;
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x)
-    greatest = fmaxf(greatest, fabsf(values[i]));
   greatest = block_greatest(greatest, scratch);
   bool vanishes = !(greatest > 1e-36f);
   float scale = vanishes ? 0.0f : 127.0f / greatest;
-  for (int i = threadIdx.x; i < a.columns; i += blockDim.x)
-    rounded[i] = i < a.width ? (signed char)rintf(values[i] * scale) : 0;
-  __syncthreads();
+  for (int i = 4 * threadIdx.x; i < columns; i += 4 * blockDim.x) {
+    u32 four = 0;
+    Quad own = *(const Quad *)(values + i);
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      if (i + k < width)
+        four |= ((u32)(int)rintf(__uint_as_float(own.w[k]) * scale) & 255) << (8 * k);
+    *(u32 *)(rounded + i) = four;
+  }
   return vanishes ? 0.0f : greatest / 127.0f;
 }
 
-/// One lane's share of the products of neighbouring rows; a group of 64 lanes has bits · 8 bytes of
-/// codes. A row's sum has the same bits whatever rows are read beside it.
+/// The moments of a vector in shared memory, or from the sums of its tiles.
+DEVICE void moments_of(const dv_prepare_job &job, const float *values, float sum, float *scratch,
+                       float *mean, float *scale) {
+  float squares = 0;
+  *mean = 0;
+  if (job.norm.tiles) {
+    const float *tiles = at<float>(job.norm.tiles);
+    int lane = threadIdx.x % 32, count = (job.width + job.norm.tile_width - 1) / job.norm.tile_width;
+    sum = 0;
+    for (int t = lane; t < count; t += 32) sum += tiles[2 * t];
+    if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
+    for (int t = lane; t < count; t += 32) {
+      float many = least(job.norm.tile_width, job.width - t * job.norm.tile_width);
+      float apart = tiles[2 * t] / many - *mean;
+      squares += fmaf(many * apart, apart, tiles[2 * t + 1]);
+    }
+    squares = warp_sum(squares);
+  } else {
+    if (job.norm.kind == 1) *mean = block_sum(sum, scratch) / job.width;
+    for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
+#pragma unroll
+      for (int k = 0; k < 4; k++)
+        if (i + k < job.width)
+          squares = fmaf(values[i + k] - *mean, values[i + k] - *mean, squares);
+    squares = block_sum(squares, scratch);
+  }
+  *scale = 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
+}
+
+/// Stores four neighbours at once.
+DEVICE void store_four(float *to, const float (&values)[4]) {
+  Quad quad;
+#pragma unroll
+  for (int k = 0; k < 4; k++) quad.w[k] = __float_as_uint(values[k]);
+  *(Quad *)to = quad;
+}
+template <class T> DEVICE void store_four(T *to, const T (&values)[4]) {
+  *(u64 *)to = (u64)values[0].bits | (u64)values[1].bits << 16 | (u64)values[2].bits << 32 |
+               (u64)values[3].bits << 48;
+}
+
+/// Asks for a thread's pieces of what a norm multiplies or adds, beside what it does.
+DEVICE void stage_vector(float *to, const float *from, int width) {
+  for (int i = 4 * threadIdx.x; i < arranged_width(width); i += 4 * blockDim.x) {
+    if (i + 3 < width) copy_quad(to + i, from + i);
+    else *(Quad *)(to + i) = read_piece(from, i, width);
+  }
+}
+
+/// Normalises a vector once for all who read it: as floats in the order of `arranged`, in the cache's
+/// type, or in 8 bits. Grid: jobs, tokens. Shared: the vector,
+/// gains and offsets.
+KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
+  DYNAMIC(float, values);
+  SHARED float scratch[32];
+  const dv_prepare_job &job = a.jobs[blockIdx.x];
+  int wide = arranged_width(job.width), kind = job.norm.kind;
+  bool gain = kind && job.norm.weight, offset = kind && job.norm.bias;
+  float *gains = values + wide, *offsets = gains + wide;
+  const float *x = at<float>(job.x) + (i64)blockIdx.y * job.x_stride;
+  if (gain) stage_vector(gains, at<float>(job.norm.weight), job.width);
+  if (offset) stage_vector(offsets, at<float>(job.norm.bias), job.width);
+  await_inputs();
+  float sum = 0, mean = 0, scale = 1, greatest = 0;
+#pragma unroll 3
+  for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
+    Quad quad = read_piece(x, i, job.width);
+    *(Quad *)(values + i) = quad;
+#pragma unroll
+    for (int k = 0; k < 4; k++) sum += __uint_as_float(quad.w[k]);
+  }
+  if (kind) moments_of(job, values, sum, scratch, &mean, &scale);
+  await_copies();
+  for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
+    Quad made = *(const Quad *)(values + i), gain_quad, offset_quad;
+    if (gain) gain_quad = *(const Quad *)(gains + i);
+    if (offset) offset_quad = *(const Quad *)(offsets + i);
+    CACHE halves[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      float value = __uint_as_float(made.w[k]);
+      if (kind) value = (value - mean) * scale;
+      if (gain) value *= __uint_as_float(gain_quad.w[k]);
+      if (offset) value += __uint_as_float(offset_quad.w[k]);
+      if (i + k >= job.width) value = 0;
+      greatest = fmaxf(greatest, fabsf(value));
+      made.w[k] = __float_as_uint(value);
+      narrow(value, halves + k);
+    }
+    *(Quad *)(values + i) = made;
+    if (job.kept) store_four(at<CACHE>(job.kept) + i, halves);
+    if (job.floats)
+      *(Quad *)(at<float>(job.floats) + (job.by_eight ? arranged<8>(i) : i)) = made;
+  }
+  if (!job.rounded) return;
+  signed char *rounded = at<signed char>(job.rounded) + (i64)blockIdx.y * job.rounded_stride;
+  float unit = round_vector(values, job.width, job.columns, greatest, rounded, scratch);
+  if (threadIdx.x == 0) at<float>(job.units)[blockIdx.y] = unit;
+}
+
+/// Codes that a lane has on their way, of `many` neighbouring rows, with their scales.
+template <int many> struct Codes {
+  enum { deep = 8 / many };
+  Quad quads[many][deep];
+  f16 scales[many][deep];
+};
+
+/// Asks for a lane's next codes; a group of 64 lanes has bits · 8 bytes of them.
 template <int bits, int many>
-DEVICE void lane_codes(const unsigned char *const (&codes)[many], const f16 *const (&scales)[many],
-                       const signed char *q, int columns, int lane, float (&sums)[many]) {
+DEVICE void ask_codes(Codes<many> &codes, const dv_score_job &job, int first, int from, int lane) {
+  int units = job.columns * bits / 128;
+#pragma unroll
+  for (int r = 0; r < many; r++) {
+    i64 row = least(first + r, job.rows - 1);
+    const unsigned char *own = at<unsigned char>(job.codes) + row * units * 16;
+    const f16 *scales = at<f16>(job.scales) + row * (job.columns / 64);
+#pragma unroll
+    for (int d = 0; d < Codes<many>::deep; d++) {
+      int unit = from + d * 32 + lane;
+      Quad &quad = codes.quads[r][d];
+      codes.scales[r][d].bits = 0;
+      quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
+      if (unit >= units) continue;
+      quad = stream(own + unit * 16);
+      codes.scales[r][d] = stream_half(scales + unit * 2 / bits);
+    }
+  }
+}
+
+/// One lane's share of the products of neighbouring rows, twice. A row's sum has the same bits
+/// whatever rows are read beside it.
+template <int bits, int many>
+DEVICE void add_codes(const Codes<many> &codes, const signed char *q, int from, int units, int lane,
+                      float (&sums)[many]) {
   const int bytes = 64 * bits / 8;
   const u32 mask = bits == 8 ? 0xffffffffu : bits == 4 ? 0x0f0f0f0fu : 0x03030303u;
   const Quad *rounded = (const Quad *)q;
-  int units = columns / 64 * bytes / 16;
 #pragma unroll
-  for (int r = 0; r < many; r++) sums[r] = 0;
-#pragma unroll(many == 1 ? 4 : 1)
-  for (int unit = lane; unit < units; unit += 32) {
-    Quad quads[many];
-#pragma unroll
-    for (int r = 0; r < many; r++) quads[r] = stream(codes[r] + unit * 16);
+  for (int d = 0; d < Codes<many>::deep; d++) {
+    if (from + d * 32 >= units) break;
+    int unit = least(from + d * 32 + lane, units - 1);
     int group = unit * 16 / bytes, offset = unit * 16 % bytes, dots[many], all = 0;
 #pragma unroll
     for (int r = 0; r < many; r++) dots[r] = 0;
@@ -44,69 +171,146 @@ DEVICE void lane_codes(const unsigned char *const (&codes)[many], const f16 *con
         all = dot4(0x01010101u, values.w[w], all);
 #pragma unroll
         for (int r = 0; r < many; r++)
-          dots[r] = dot4((quads[r].w[w] >> (part * bits)) & mask, values.w[w], dots[r]);
+          dots[r] = dot4((codes.quads[r][d].w[w] >> (part * bits)) & mask, values.w[w], dots[r]);
       }
     }
 #pragma unroll
     for (int r = 0; r < many; r++)
-      sums[r] = fmaf(widen(scales[r][group]), (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
+      sums[r] = fmaf(widen(codes.scales[r][d]), (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
   }
-#pragma unroll
-  for (int r = 0; r < many; r++) sums[r] *= 0.5f;
 }
 
-/// Scores `many` rows from `first` on by one warp; rows behind the last are read and not kept.
+enum { share_rows = 4096 };
+
+/// Rows of a job that this block scores, from `begin`; whole words of bits where it lists them.
+struct ScoreShare { int begin, end; };
+
+DEVICE ScoreShare score_share(const dv_score_job &job, int many) {
+  int unit = job.list ? 32 : many, share = (job.rows + job.blocks - 1) / job.blocks;
+  share = (share + unit - 1) / unit * unit;
+  int begin = least(((int)blockIdx.x - job.first_block) * share, job.rows);
+  return {begin, least(begin + share, job.rows)};
+}
+
+/// Brings a job's vector in 8 bits to shared memory, from floats where nobody has rounded it yet;
+/// returns what one unit stands for.
+DEVICE float read_rounded(const dv_score_job &job, float *values, signed char *rounded) {
+  SHARED float scratch[32], known;
+  float unit, greatest = 0;
+  if (job.rounded) {
+    copy_pieces(rounded, job.rounded + (dv_address)(blockIdx.y * job.rounded_stride), job.columns / 16);
+    if (threadIdx.x == 0) known = at<float>(job.units)[blockIdx.y];
+    await_copies();
+    __syncthreads();
+    return known;
+  }
+  const float *x = at<float>(job.x) + (i64)blockIdx.y * job.x_stride;
+  for (int i = 4 * threadIdx.x; i < arranged_width(job.width); i += 4 * blockDim.x) {
+    Quad quad = read_piece(x, i, job.width);
+    *(Quad *)(values + i) = quad;
+#pragma unroll
+    for (int k = 0; k < 4; k++) greatest = fmaxf(greatest, fabsf(__uint_as_float(quad.w[k])));
+  }
+  unit = round_vector(values, job.width, job.columns, greatest, rounded, scratch);
+  __syncthreads();
+  return unit;
+}
+
+/// Scores a block's rows, `many` at a time by a warp, and leaves a bit for each above the threshold.
 template <int bits, int many>
-DEVICE void score_together(const dv_score_arguments &a, const signed char *rounded, float unit,
-                           int first, int lane, float *scores) {
-  i64 bytes = (i64)a.columns * bits / 8;
-  const unsigned char *codes[many];
-  const f16 *scales[many];
+DEVICE void score_rows_of(const dv_score_job &job, float *values, u32 *above) {
+  int lane = threadIdx.x % 32, warps = blockDim.x / 32, units = job.columns * bits / 128;
+  ScoreShare share = score_share(job, many);
+  int row = share.begin + many * (threadIdx.x / 32);
+  signed char *rounded = (signed char *)(values + (job.rounded ? 0 : arranged_width(job.width)));
+  float *scores = at<float>(job.scores) + (i64)blockIdx.y * job.score_stride;
+  Codes<many> codes;
+  if (row < share.end) ask_codes<bits, many>(codes, job, row, 0, lane);
+  for (int i = threadIdx.x; i < share_rows / 32; i += blockDim.x) above[i] = 0;
+  await_inputs();
+  float unit = read_rounded(job, values, rounded);
+  for (; row < share.end; row += many * warps) {
+    float sums[many];
 #pragma unroll
-  for (int r = 0; r < many; r++) {
-    i64 row = least(first + r, a.rows - 1);
-    codes[r] = at<unsigned char>(a.codes) + row * bytes;
-    scales[r] = at<f16>(a.scales) + row * (a.columns / 64);
-  }
-  float sums[many];
-  lane_codes<bits, many>(codes, scales, rounded, a.columns, lane, sums);
-  const float *bias = at<float>(a.bias), *gain = at<float>(a.gain);
+    for (int r = 0; r < many; r++) sums[r] = 0;
+    for (int from = 0;;) {
+      add_codes<bits, many>(codes, rounded, from, units, lane, sums);
+      from += 32 * Codes<many>::deep;
+      if (from >= units) break;
+      ask_codes<bits, many>(codes, job, row, from, lane);
+    }
+    if (row + many * warps < share.end)
+      ask_codes<bits, many>(codes, job, row + many * warps, 0, lane);
+    u32 chosen = 0;
 #pragma unroll
-  for (int r = 0; r < many; r++) {
-    float y = warp_sum(sums[r]) * unit;
-    int row = first + r;
-    if (lane == 0 && row < a.rows)
-      scores[row] = (y + (bias ? bias[row] : 0.0f)) * (gain ? gain[row] : 1.0f);
+    for (int r = 0; r < many; r++) {
+      float y = warp_sum(0.5f * sums[r]) * unit;
+      int own = row + r;
+      if (lane != 0 || own >= job.rows) continue;
+      if (job.bias) y += at<float>(job.bias)[own];
+      if (job.gain) y *= at<float>(job.gain)[own];
+      scores[own] = y;
+      chosen |= (y > job.threshold ? 1u : 0u) << r;
+    }
+    int place = row - share.begin;
+    if (lane == 0 && chosen && job.list) atomicOr(above + place / 32, chosen << place % 32);
   }
 }
 
-/// Short rows are scored four at a time, so that enough of them are on their way; where there are
-/// too few to go round, a warp takes one.
-template <int bits>
-DEVICE void score_all(const dv_score_arguments &a, const signed char *rounded, float unit,
-                      float *scores) {
-  int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
-  int warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-  if (a.rows >= 4 * warps) {
-    for (int row = 4 * warp; row < a.rows; row += 4 * warps)
-      score_together<bits, 4>(a, rounded, unit, row, lane, scores);
-  } else {
-    for (int row = warp; row < a.rows; row += warps)
-      score_together<bits, 1>(a, rounded, unit, row, lane, scores);
+/// Lists the rows whose bits are set, by the last of the job's blocks to come.
+DEVICE void list_above(const dv_score_job &job, const u32 *above) {
+  SHARED int scratch[32], before;
+  ScoreShare share = score_share(job, 32);
+  int *bits = at<int>(job.bits_above), words = (job.rows + 31) / 32;
+  __syncthreads();
+  for (int i = threadIdx.x; i < (share.end - share.begin + 31) / 32; i += blockDim.x)
+    bits[share.begin / 32 + i] = (int)above[i];
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    publish();
+    before = atomicAdd(at<int>(job.ticket), 1);
+    publish();
   }
+  __syncthreads();
+  if (before != job.blocks - 1) return;
+  int next = 0, all = 0, *list = at<int>(job.list);
+  for (int from = 0; from < words; from += 4 * blockDim.x) {
+    u32 own[4];
+    int count = 0, total, first = from + 4 * threadIdx.x;
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+      own[k] = first + k < words ? (u32)fresh(bits + first + k) : 0;
+      count += __popc(own[k]);
+    }
+    next = all + sum_before(count, scratch, &total);
+    all += total;
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      for (u32 left = own[k]; left; left &= left - 1)
+        list[next++] = 32 * (first + k) + __popc((left & (0u - left)) - 1);
+    __syncthreads();
+  }
+  if (threadIdx.x != 0) return;
+  *at<int>(job.count) = all;
+  *at<int>(job.ticket) = 0;
 }
 
-/// Grid: blocks of rows, tokens. Shared: floats of the vector, then its bytes.
-KERNEL(256, 3) score_rows(dv_score_arguments a) {
+/// Grid: blocks of all jobs, tokens; lists are made for a single token. Shared: the vector
+/// where it is not rounded yet, then its bytes.
+KERNEL(320, 2) score_rows(const GRID_CONSTANT dv_score_arguments a) {
   DYNAMIC(float, values);
-  SHARED float scratch[32];
-  signed char *rounded = (signed char *)(values + arranged_width(a.width));
-  const float *x = at<float>(a.x) + (i64)blockIdx.y * a.x_stride;
-  float unit = round_vector(a, x, values, rounded, scratch);
-  float *scores = at<float>(a.scores) + (i64)blockIdx.y * a.score_stride;
-  if (a.bits == 8) score_all<8>(a, rounded, unit, scores);
-  else if (a.bits == 4) score_all<4>(a, rounded, unit, scores);
-  else score_all<2>(a, rounded, unit, scores);
+  SHARED u32 above[share_rows / 32];
+  int j = 0;
+  while (j + 1 < a.count && (int)blockIdx.x >= a.jobs[j + 1].first_block) j++;
+  const dv_score_job &job = a.jobs[j];
+  bool is_short = job.columns * job.bits / 128 <= 64;
+  if (job.bits == 8 && is_short) score_rows_of<8, 4>(job, values, above);
+  else if (job.bits == 8) score_rows_of<8, 1>(job, values, above);
+  else if (job.bits == 4 && is_short) score_rows_of<4, 4>(job, values, above);
+  else if (job.bits == 4) score_rows_of<4, 1>(job, values, above);
+  else if (is_short) score_rows_of<2, 4>(job, values, above);
+  else score_rows_of<2, 1>(job, values, above);
+  if (job.list) list_above(job, above);
 }
 
 /// A float's bits in an order that integers share.
@@ -175,8 +379,16 @@ DEVICE float ranked_value(const float *scores, int rows, int skipped) {
 /// A block to a token; the list is ascending. Every warp counts what it chooses of its share of the
 /// rows, and writes it behind what the warps before it counted.
 KERNEL(1024, 1) select_rows(dv_select_arguments a) {
+  DYNAMIC(float, copy);
   SHARED int counts[32];
+  await_inputs();
   const float *scores = at<float>(a.scores) + (i64)blockIdx.x * a.score_stride;
+  if (a.fits) {
+#pragma unroll 8
+    for (int i = threadIdx.x; i < a.rows; i += blockDim.x) copy[i] = scores[i];
+    scores = copy;
+    __syncthreads();
+  }
   int *list = at<int>(a.lists) + (i64)blockIdx.x * a.list_stride;
   float threshold = a.threshold;
   bool all = a.keep >= a.rows;
@@ -205,5 +417,7 @@ KERNEL(1024, 1) select_rows(dv_select_arguments a) {
     if (chosen) list[next + __popc(votes & ((1u << lane) - 1))] = row;
     next += __popc(votes);
   }
-  if (threadIdx.x == 0) at<int>(a.counts)[blockIdx.x] = sum;
+  if (threadIdx.x != 0) return;
+  at<int>(a.counts)[blockIdx.x] = sum;
+  if (a.level) *at<float>(a.level) = threshold;
 }

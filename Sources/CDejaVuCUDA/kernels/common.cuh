@@ -4,6 +4,7 @@
 #define DEVICE_MEMBER __device__ __forceinline__
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define SHARED __shared__
+#define GRID_CONSTANT __grid_constant__
 #define DYNAMIC(type, name) type *name = (type *)dynamic_memory
 /// What a launch asks for beyond the kernel's own shared memory.
 extern __shared__ __align__(16) unsigned char dynamic_memory[];
@@ -24,6 +25,9 @@ struct bf16 { u16 bits; };
 struct alignas(16) Quad { u32 w[4]; };
 
 template <class T> DEVICE T *at(dv_address address) { return (T *)address; }
+
+DEVICE int least(int a, int b) { return a < b ? a : b; }
+DEVICE int most(int a, int b) { return a > b ? a : b; }
 
 // Numbers ----------------------------------------------------------------------------------------
 
@@ -46,11 +50,52 @@ DEVICE u16 narrow_bf16(float value) {
 /// A load of weights: read once, so the first-level cache keeps nothing.
 DEVICE Quad stream(const void *from) {
   Quad quad;
-  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+  // Volatile: what is asked for before inputs are there must not be put off until behind it.
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
       : "=r"(quad.w[0]), "=r"(quad.w[1]), "=r"(quad.w[2]), "=r"(quad.w[3])
       : "l"(from));
   return quad;
 }
+DEVICE f16 stream_half(const f16 *from) {
+  f16 half;
+  asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(half.bits) : "l"(from));
+  return half;
+}
+/// Waits until all that earlier launches wrote can be seen; before it a kernel may read only what
+/// no launch of the step writes, and what was written two launches before it or earlier.
+///
+/// A kernel starts when every block of the one before it has come to its own `await_inputs`, and
+/// that one when the launch before was done.
+DEVICE void await_inputs() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+/// Asks for 128 bytes that will be read soon.
+DEVICE void fetch_ahead(const void *from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+/// Reads what an earlier launch wrote, past the first-level cache.
+DEVICE int fresh(const int *from) {
+  int value;
+  asm volatile("ld.global.cg.s32 %0, [%1];" : "=r"(value) : "l"(from));
+  return value;
+}
+DEVICE float fresh(const float *from) {
+  float value;
+  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(value) : "l"(from));
+  return value;
+}
+/// Copies 16 bytes to shared memory beside what the thread does; `await_copies` says they are there.
+DEVICE void copy_quad(void *to, const void *from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((u32)__cvta_generic_to_shared(to)),
+               "l"(from)
+               : "memory");
+}
+DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/// Orders what this thread wrote before what it writes next, for the whole card.
+DEVICE void publish() { __threadfence(); }
 /// Σ_i codes[i] · q[i] + sum over four bytes, codes without and q with sign.
 DEVICE int dot4(u32 codes, u32 q, int sum) {
   int result;
@@ -128,6 +173,25 @@ DEVICE float block_greatest(float value, float *scratch) {
   return greatest;
 }
 
+/// Sum of what the threads before this one bring.
+DEVICE int sum_before(int value, int *scratch, int *total) {
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = value;
+#pragma unroll
+  for (int step = 1; step < 32; step <<= 1) {
+    int other = __shfl_sync(all_lanes, sum, lane >= step ? lane - step : lane);
+    if (lane >= step) sum += other;
+  }
+  if (lane == 31) scratch[warp] = sum;
+  __syncthreads();
+  int before = 0, all = 0;
+  for (int w = 0; w < (int)blockDim.x / 32; w++) {
+    before += w < warp ? scratch[w] : 0;
+    all += scratch[w];
+  }
+  *total = all;
+  return before + sum - value;
+}
+
 // Vectors that rows are multiplied with ----------------------------------------------------------
 
 /// Where element i of a vector lies beside weights of `count` to 16 bytes: four neighbours stay
@@ -141,79 +205,61 @@ template <int count> DEVICE int arranged(int i) {
 /// Floats of an arranged vector.
 DEVICE int arranged_width(int width) { return (width + 255) & ~255; }
 
-/// Reads, normalises and arranges a vector by the whole block; zeros behind it.
-template <int count>
-DEVICE void load_vector(float *to, const float *x, int width, const dv_norm &norm, float *scratch) {
-  float sum = 0;
-  for (int i = threadIdx.x; i < arranged_width(width); i += blockDim.x) {
-    float value = i < width ? x[i] : 0.0f;
-    to[arranged<count>(i)] = value;
-    sum += value;
-  }
-  if (norm.kind != 0) {
-    float mean = norm.kind == 1 ? block_sum(sum, scratch) / width : 0.0f;
-    float squares = 0;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-      float value = to[arranged<count>(i)] - mean;
-      squares = fmaf(value, value, squares);
-    }
-    float scale = 1.0f / sqrtf(block_sum(squares, scratch) / width + norm.epsilon);
-    const float *weight = at<float>(norm.weight), *bias = at<float>(norm.bias);
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-      float value = (to[arranged<count>(i)] - mean) * scale;
-      if (weight) value *= weight[i];
-      if (bias) value += bias[i];
-      to[arranged<count>(i)] = value;
-    }
-  }
-  __syncthreads();
+/// Four floats of a vector from lane i on, zeros behind its width.
+DEVICE Quad read_piece(const float *x, int i, int width) {
+  Quad quad;
+  if (i + 3 < width) return *(const Quad *)(x + i);
+#pragma unroll
+  for (int k = 0; k < 4; k++) quad.w[k] = i + k < width ? __float_as_uint(x[i + k]) : 0;
+  return quad;
 }
 
-/// One lane's share of `row · x`, four loads in flight.
-template <class T> DEVICE float lane_dot(const T *row, const float *x, int padded, int lane) {
+/// Copies 16-byte pieces to shared memory; `await_copies` and the block's barrier say when they are
+/// there. Blocks begin at different places, so that they do not all ask the same memory at once.
+DEVICE void copy_pieces(void *to, dv_address from, int pieces) {
+  int place = threadIdx.x + blockIdx.x % 8 * (pieces / 8);
+  for (int p = threadIdx.x; p < pieces; p += blockDim.x, place += blockDim.x) {
+    if (place >= pieces) place -= pieces;
+    copy_quad((Quad *)to + place, at<Quad>(from) + place);
+  }
+}
+
+// Rows -------------------------------------------------------------------------------------------
+
+/// Pieces of a row that a lane has on their way, 16 bytes each.
+enum { row_pieces = 8 };
+struct Pieces { Quad quads[row_pieces]; };
+
+/// Asks for a lane's next pieces of a row, zeros behind its end.
+template <class T>
+DEVICE void ask_row(Pieces &pieces, const T *row, int from, int padded, int lane) {
+  const int count = Pack<T>::count, step = 32 * count;
+#pragma unroll
+  for (int j = 0; j < row_pieces; j++) {
+    int i = from + j * step + lane * count;
+    if (i < padded) pieces.quads[j] = stream(row + i);
+    else pieces.quads[j].w[0] = pieces.quads[j].w[1] = pieces.quads[j].w[2] = pieces.quads[j].w[3] = 0;
+  }
+}
+
+/// One lane's share of `row · x`, whose first pieces were asked for.
+template <class T>
+DEVICE float row_dot(Pieces &pieces, const T *row, const float *x, int padded, int lane) {
   const int count = Pack<T>::count, step = 32 * count;
   float sum = 0;
-  int i = lane * count;
-  for (; i + 3 * step < padded; i += 4 * step) {
-    Quad quads[4];
+  for (int from = 0;;) {
 #pragma unroll
-    for (int j = 0; j < 4; j++) quads[j] = stream(row + i + j * step);
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
+    for (int j = 0; j < row_pieces; j++) {
+      if (from + j * step >= padded) break;
       float w[count];
-      unpack(quads[j], w, T());
-      const float *values = x + (i + j * step) / step * step + lane * 4;
+      unpack(pieces.quads[j], w, T());
+      const float *values = x + from + j * step + lane * 4;
 #pragma unroll
       for (int k = 0; k < count; k++) sum = fmaf(w[k], values[(k / 4) * 128 + (k & 3)], sum);
     }
-  }
-  for (; i < padded; i += step) {
-    float w[count];
-    unpack(stream(row + i), w, T());
-    const float *values = x + i / step * step + lane * 4;
-#pragma unroll
-    for (int k = 0; k < count; k++) sum = fmaf(w[k], values[(k / 4) * 128 + (k & 3)], sum);
-  }
-  return sum;
-}
-
-/// The same for several vectors, whose sums are those of `lane_dot` bit for bit.
-template <class T, int vectors>
-DEVICE void lane_dots(const T *row, const float *const (&x)[vectors], int padded, int lane,
-                      float (&sums)[vectors]) {
-  const int count = Pack<T>::count, step = 32 * count;
-#pragma unroll
-  for (int v = 0; v < vectors; v++) sums[v] = 0;
-  for (int i = lane * count; i < padded; i += step) {
-    float w[count];
-    unpack(stream(row + i), w, T());
-#pragma unroll
-    for (int v = 0; v < vectors; v++) {
-      const float *values = x[v] + i / step * step + lane * 4;
-#pragma unroll
-      for (int k = 0; k < count; k++)
-        sums[v] = fmaf(w[k], values[(k / 4) * 128 + (k & 3)], sums[v]);
-    }
+    from += row_pieces * step;
+    if (from >= padded) return sum;
+    ask_row(pieces, row, from, padded, lane);
   }
 }
 
@@ -232,11 +278,23 @@ DEVICE float activated(float x, int kind) {
   }
 }
 
+/// What a block must know of a step before it knows its work, read once.
+struct Known { int count, position; };
+
+/// By the whole block, which waits.
+DEVICE Known read_known(const dv_choice &choice, dv_address positions) {
+  SHARED int known[2];
+  if (threadIdx.x == 0) known[0] = choice.count ? fresh(at<int>(choice.count)) : choice.all;
+  if (threadIdx.x == 32 && positions) known[1] = fresh(at<int>(positions));
+  __syncthreads();
+  return {known[0], positions ? known[1] : 0};
+}
+
 DEVICE int chosen_count(const dv_choice &choice, int token) {
-  return choice.count ? at<int>(choice.count)[token] : choice.all;
+  return choice.count ? fresh(at<int>(choice.count) + token) : choice.all;
 }
 DEVICE int chosen_row(const dv_choice &choice, int token, int entry) {
-  return choice.list ? at<int>(choice.list)[(i64)token * choice.stride + entry] : entry;
+  return choice.list ? fresh(at<int>(choice.list) + (i64)token * choice.stride + entry) : entry;
 }
 
 /// Makes one kernel per stored type of weights.

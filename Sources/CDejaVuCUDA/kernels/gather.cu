@@ -1,57 +1,45 @@
 // Sums of chosen rows: the MLP of one token, and output rows of attention.
 
-/// Sums over the slice's items, eight warps taking turns; the tile's columns in out.
-///
-/// `Item` says what row an item has and what it is multiplied with. The order of a sum depends on
-/// the number of items alone, so that the same set always gives the same bits.
-template <class T, class Item>
-DEVICE void gather_sum(const Item &item, int begin, int end, bool skips, int padded, float *out) {
+/// Rows of a slice that a warp has on their way: four, two pieces each.
+struct Batch { Quad quads[4][2]; };
+
+/// Asks for four rows of the slice from item `i` on, every eighth; zeros behind the end, and for
+/// rows whose value is 0 where they are left out.
+template <class T, bool checks, class Item>
+DEVICE void ask_batch(Batch &batch, const Item &item, int i, int end, int column, int padded,
+                      const float (&values)[4]) {
+  const int step = 32 * Pack<T>::count;
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    int n = i + 8 * j;
+    bool reads = n < end && (!checks || values[j] != 0);
+    const T *row = reads ? item.row(n) + column : 0;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      Quad &quad = batch.quads[j][h];
+      if (reads && column + h * step < padded) quad = stream(row + h * step);
+      else quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
+    }
+  }
+}
+
+/// Adds eight warps' sums of a tile and leaves them in `out`.
+template <class T>
+DEVICE void leave_tile(const float (&acc)[2][Pack<T>::count], int padded, float *out) {
   const int count = Pack<T>::count, step = 32 * count;
   SHARED float sums[8][64 * 8];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  int column = blockIdx.x * 2 * step + lane * count;
-  bool has[2] = {column < padded, column + step < padded};
-  float acc[2][count];
-#pragma unroll
-  for (int h = 0; h < 2; h++)
-#pragma unroll
-    for (int k = 0; k < count; k++) acc[h][k] = 0;
-  for (int i = begin + warp; i < end; i += 32) {
-    float values[4];
-    Quad quads[4][2];
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-      int n = i + 8 * j;
-      values[j] = n < end ? item.value(n) : 0.0f;
-      bool reads = n < end && !(skips && values[j] == 0);
-      const T *row = reads ? item.row(n) + column : 0;
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        if (reads && has[h]) quads[j][h] = stream(row + h * step);
-        else quads[j][h].w[0] = quads[j][h].w[1] = quads[j][h].w[2] = quads[j][h].w[3] = 0;
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        float w[count];
-        unpack(quads[j][h], w, T());
-#pragma unroll
-        for (int k = 0; k < count; k++) acc[h][k] = fmaf(values[j], w[k], acc[h][k]);
-      }
-  }
 #pragma unroll
   for (int h = 0; h < 2; h++)
 #pragma unroll
     for (int k = 0; k < count; k++) sums[warp][h * step + lane * count + k] = acc[h][k];
   __syncthreads();
   for (int i = threadIdx.x; i < 2 * step; i += blockDim.x) {
-    int at_column = blockIdx.x * 2 * step + i;
-    if (at_column >= padded) continue;
+    int column = blockIdx.x * 2 * step + i;
+    if (column >= padded) continue;
     float sum = 0;
     for (int w = 0; w < 8; w++) sum += sums[w][i];
-    out[at_column] = sum;
+    out[column] = sum;
   }
 }
 
@@ -59,100 +47,179 @@ DEVICE int slice_start(int count, int slice) {
   return (int)((i64)count * slice / (int)gridDim.y);
 }
 
+/// Sums over a slice's items, eight warps taking turns; 256 threads to a block.
+///
+/// `Item` says what row an item has and what it is multiplied with. The order of a sum depends on
+/// the number of items alone, so that the same set always gives the same bits. Where the items are
+/// known `early`, the first rows are asked for before their values are there.
+template <class T, class Item>
+DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float *parts, int stride) {
+  const int count = Pack<T>::count;
+  int warp = threadIdx.x / 32, column = blockIdx.x * 64 * count + threadIdx.x % 32 * count;
+  Batch batch;
+  float values[4];
+  bool asked = early && asks_all;
+  if (!asked) await_inputs();
+  item.open();
+  if (asked) {
+    ask_batch<T, false>(batch, item, item.begin + warp, item.end, column, padded, values);
+    await_inputs();
+  }
+  float acc[2][count];
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int k = 0; k < count; k++) acc[h][k] = 0;
+#pragma unroll 1
+  for (int i = item.begin + warp; i < item.end; i += 32) {
+    if (asks_all && !asked) ask_batch<T, false>(batch, item, i, item.end, column, padded, values);
+#pragma unroll
+    for (int j = 0; j < 4; j++) values[j] = i + 8 * j < item.end ? item.value(i + 8 * j) : 0.0f;
+    if (!asks_all) ask_batch<T, true>(batch, item, i, item.end, column, padded, values);
+    asked = false;
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        float w[count];
+        unpack(batch.quads[j][h], w, T());
+#pragma unroll
+        for (int k = 0; k < count; k++) acc[h][k] = fmaf(values[j], w[k], acc[h][k]);
+      }
+  }
+  leave_tile<T>(acc, padded, parts + (i64)blockIdx.y * stride);
+}
+
 // Attention's output -------------------------------------------------------------------------------
 
 template <class T> struct OutputItem {
   const dv_output_arguments &a;
-  const float *context;
-  int begin;
-  DEVICE_MEMBER float value(int n) const { return context[n - begin]; }
-  DEVICE_MEMBER const T *row(int n) const {
-    int lanes = a.heads_per_group * a.head;
-    i64 row = (i64)chosen_row(a.groups, 0, n / lanes) * lanes + n % lanes;
-    return at<T>(a.output) + row * a.row_stride;
+  int *groups;
+  int begin, end;
+  DEVICE_MEMBER void open() {
+    int lanes = a.heads_per_group * a.head, count = read_known(a.groups, 0).count * lanes;
+    begin = slice_start(count, blockIdx.y);
+    end = slice_start(count, blockIdx.y + 1);
+    for (int i = begin / lanes + threadIdx.x; i < (end + lanes - 1) / lanes; i += blockDim.x)
+      groups[i] = chosen_row(a.groups, 0, i);
+    __syncthreads();
   }
+  DEVICE_MEMBER int lane(int n) const {
+    int lanes = a.heads_per_group * a.head;
+    return groups[n / lanes] * lanes + n % lanes;
+  }
+  DEVICE_MEMBER float value(int n) const { return at<float>(a.context)[lane(n)]; }
+  DEVICE_MEMBER const T *row(int n) const { return at<T>(a.output) + (i64)lane(n) * a.row_stride; }
 };
 
-/// Grid: tiles of columns, slices of the lanes.
+/// Grid: tiles of columns, slices of the lanes. Shared: groups of a slice.
 template <class T> DEVICE void sum_heads(const dv_output_arguments &a) {
-  DYNAMIC(float, context);
-  int lanes = a.heads_per_group * a.head, count = chosen_count(a.groups, 0) * lanes;
-  int begin = slice_start(count, blockIdx.y), end = slice_start(count, blockIdx.y + 1);
-  for (int n = begin + threadIdx.x; n < end; n += blockDim.x) {
-    int head = chosen_row(a.groups, 0, n / lanes) * a.heads_per_group + n % lanes / a.head;
-    const float *parts = at<float>(a.parts) + (i64)head * a.splits * (a.padded_head + 2);
-    context[n - begin] = merged(parts, a.splits, a.padded_head, n % a.head);
-  }
-  __syncthreads();
-  OutputItem<T> item = {a, context, begin};
-  gather_sum<T>(item, begin, end, false, a.padded_width,
-                at<float>(a.out) + (i64)blockIdx.y * a.out_stride);
+  DYNAMIC(int, groups);
+  OutputItem<T> item = {a, groups, 0, 0};
+  gather_sum<T>(item, !a.groups.count || a.groups.early, true, a.padded_width, at<float>(a.out),
+                a.out_stride);
 }
-FOR_WEIGHTS(256, 3, sum_heads, dv_output_arguments)
+FOR_WEIGHTS(256, 4, sum_heads, dv_output_arguments)
 
 // The MLP ------------------------------------------------------------------------------------------
 
+/// Rows of an entry: the up row, behind the gate's where there is one.
+template <class T> DEVICE const T *first_row(const dv_up_arguments &a, int neuron) {
+  return at<T>(a.bundle) + (i64)neuron * a.rows_per_neuron * a.row_stride;
+}
+
+/// An entry's value, by a warp that has asked for its first row; asks for the first row of `next`.
+template <class T>
+DEVICE float raise_entry(const dv_up_arguments &a, Pieces &pieces, const float *x, int neuron,
+                         int next, int lane, float &product) {
+  const T *rows = first_row<T>(a, neuron);
+  float first = row_dot(pieces, rows, x, a.padded_width, lane), up = 0;
+  if (a.rows_per_neuron == 3) {
+    ask_row(pieces, rows + a.row_stride, 0, a.padded_width, lane);
+    up = row_dot(pieces, rows + a.row_stride, x, a.padded_width, lane);
+  }
+  if (next >= 0) ask_row(pieces, first_row<T>(a, next), 0, a.padded_width, lane);
+  first = warp_sum(first);
+  if (a.rows_per_neuron == 3) {
+    up = warp_sum(up);
+    if (a.up_bias) up += at<float>(a.up_bias)[neuron];
+    if (a.gate_bias) first += at<float>(a.gate_bias)[neuron];
+  } else if (a.up_bias) {
+    first += at<float>(a.up_bias)[neuron];
+  }
+  product = first;
+  float value = activated(first, a.activation);
+  return a.rows_per_neuron == 3 ? value * up : value;
+}
+
+/// Shared: the vector.
 template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   DYNAMIC(float, x);
-  SHARED float scratch[32];
   SHARED int nonzero;
+  int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32), active = 0;
+  // Neighbours go to different blocks, so that few entries still use the whole card.
+  int i = threadIdx.x / 32 * gridDim.x + blockIdx.x;
+  bool early = !a.neurons.count || a.neurons.early;
+  Pieces pieces;
   if (threadIdx.x == 0) nonzero = 0;
-  load_vector<Pack<T>::count>(x, at<float>(a.x), a.width, a.norm, scratch);
-  int count = chosen_count(a.neurons, 0), lane = threadIdx.x % 32;
-  int warps = gridDim.x * (blockDim.x / 32), active = 0;
-  bool gated = a.rows_per_neuron == 3;
-  for (int i = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; i < count; i += warps) {
-    int neuron = chosen_row(a.neurons, 0, i);
-    const T *rows = at<T>(a.bundle) + (i64)neuron * a.rows_per_neuron * a.row_stride;
-    float first = warp_sum(lane_dot(rows, x, a.padded_width, lane)), value;
-    if (gated) {
-      float up = warp_sum(lane_dot(rows + a.row_stride, x, a.padded_width, lane));
-      if (a.up_bias) up += at<float>(a.up_bias)[neuron];
-      if (a.gate_bias) first += at<float>(a.gate_bias)[neuron];
-      value = activated(first, a.activation) * up;
-    } else {
-      if (a.up_bias) first += at<float>(a.up_bias)[neuron];
-      value = activated(first, a.activation);
-    }
-    if (lane != 0) continue;
-    at<float>(a.values)[i] = value;
-    if (a.products) at<float>(a.products)[i] = first;
-    active += value != 0;
-  }
-  if (lane == 0) atomicAdd(&nonzero, active);
+  if (!early) await_inputs();
+  if (!early) copy_pieces(x, a.x, arranged_width(a.width) / 4);
+  int count = read_known(a.neurons, 0).count;
+  int neuron = i < count ? chosen_row(a.neurons, 0, i) : -1;
+  if (neuron >= 0) ask_row(pieces, first_row<T>(a, neuron), 0, a.padded_width, lane);
+  if (early) await_inputs();
+  if (early) copy_pieces(x, a.x, arranged_width(a.width) / 4);
+  await_copies();
   __syncthreads();
-  if (threadIdx.x == 0) {
-    atomicAdd(at<int>(a.counters) + 1, nonzero);
-    if (blockIdx.x == 0) atomicAdd(at<int>(a.counters), count);
+  while (neuron >= 0) {
+    int next = i + warps < count ? chosen_row(a.neurons, 0, i + warps) : -1;
+    float product, value = raise_entry<T>(a, pieces, x, neuron, next, lane, product);
+    if (lane == 0) {
+      at<float>(a.values)[i] = value;
+      if (a.products) at<float>(a.products)[i] = product;
+      active += value != 0;
+    }
+    neuron = next;
+    i += warps;
   }
+  if (lane == 0 && active) atomicAdd(&nonzero, active);
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  if (nonzero) atomicAdd(at<int>(a.counters) + 1, nonzero);
+  if (blockIdx.x == 0) atomicAdd(at<int>(a.counters), count);
 }
 FOR_WEIGHTS(512, 2, raise_neurons, dv_up_arguments)
 
 template <class T> struct NeuronItem {
   const dv_down_arguments &a;
+  int begin, end;
+  DEVICE_MEMBER void open() {
+    int count = read_known(a.neurons, 0).count;
+    begin = slice_start(count, blockIdx.y);
+    end = slice_start(count, blockIdx.y + 1);
+  }
   DEVICE_MEMBER float value(int n) const {
     return at<float>(a.values)[a.values_by_row ? chosen_row(a.neurons, 0, n) : n];
   }
   DEVICE_MEMBER const T *row(int n) const {
-    i64 row = (i64)(chosen_row(a.neurons, 0, n) + 1) * a.rows_per_neuron - 1;
+    i64 row = (chosen_row(a.neurons, 0, n) + 1) * a.rows_per_neuron - 1;
     return at<T>(a.bundle) + row * a.row_stride;
   }
 };
 
 /// Grid: tiles of columns, slices of the neurons.
 template <class T> DEVICE void sum_neurons(const dv_down_arguments &a) {
-  int count = chosen_count(a.neurons, 0);
-  NeuronItem<T> item = {a};
-  gather_sum<T>(item, slice_start(count, blockIdx.y), slice_start(count, blockIdx.y + 1),
-                a.skips != 0, a.padded_width,
-                at<float>(a.out) + (i64)blockIdx.y * a.out_stride);
+  NeuronItem<T> item = {a, 0, 0};
+  gather_sum<T>(item, !a.neurons.count || a.neurons.early, a.skips != 1, a.padded_width,
+                at<float>(a.out), a.out_stride);
 }
-FOR_WEIGHTS(256, 3, sum_neurons, dv_down_arguments)
+FOR_WEIGHTS(256, 4, sum_neurons, dv_down_arguments)
 
 // What rows are ranked by --------------------------------------------------------------------------
 
 /// A warp to a neuron; grid: blocks, tokens.
 template <class T> DEVICE void size_neurons(const dv_neuron_size_arguments &a) {
+  await_inputs();
   const int count = Pack<T>::count;
   int lane = threadIdx.x % 32, neuron = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (neuron >= a.neurons) return;
@@ -174,6 +241,7 @@ FOR_WEIGHTS(256, 1, size_neurons, dv_neuron_size_arguments)
 
 /// A block to a group; grid: groups, tokens.
 template <class T> DEVICE void size_groups(const dv_group_size_arguments &a) {
+  await_inputs();
   SHARED float scratch[32];
   int group = blockIdx.x;
   const float *context = at<float>(a.context) + (i64)blockIdx.y * a.context_stride + group * a.lanes;

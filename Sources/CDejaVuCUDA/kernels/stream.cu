@@ -1,6 +1,7 @@
 // The residual stream: embeddings, norms and sums.
 
 template <class T> DEVICE void embed_rows(const dv_embed_arguments &a) {
+  await_inputs();
   int t = blockIdx.x;
   i64 row = at<int>(a.ids)[t] + a.offset;
   const T *from = at<T>(a.table) + row * a.table_stride;
@@ -12,6 +13,7 @@ FOR_WEIGHTS(256, 1, embed_rows, dv_embed_arguments)
 
 KERNEL(256, 1) normalize_rows(dv_normalize_arguments a) {
   SHARED float scratch[32];
+  await_inputs();
   const float *x = at<float>(a.x) + (i64)blockIdx.x * a.stride;
   float *out = at<float>(a.out) + (i64)blockIdx.x * a.stride;
   float sum = 0, squares = 0;
@@ -29,33 +31,65 @@ KERNEL(256, 1) normalize_rows(dv_normalize_arguments a) {
   }
 }
 
-/// 32 columns by 8 shares of the parts, which are summed in the order of the shares.
-KERNEL(256, 1) add_parts(dv_add_arguments a) {
-  SHARED float sums[8][32];
-  int lane = threadIdx.x % 32, share = threadIdx.x / 32, column = blockIdx.x * 32 + lane;
+enum { add_width = 128 };
+
+/// 128 columns by 16 shares of the parts, which are summed in the order of the shares. Leaves the
+/// sums of its tile, as norms want them.
+KERNEL(512, 1) add_parts(dv_add_arguments a) {
+  SHARED float sums[16][add_width], scratch[32];
+  int four = threadIdx.x % 32, share = threadIdx.x / 32, column = blockIdx.x * add_width + 4 * four;
   i64 token = blockIdx.y;
-  float sum = 0;
+  await_inputs();
+  float sum[4] = {0, 0, 0, 0};
   if (column < a.width) {
     const float *parts = at<float>(a.parts) + token * a.part_stride + column;
-    for (int s = share; s < a.slices; s += 8) sum += parts[(i64)s * a.part_stride];
+#pragma unroll 4
+    for (int s = share; s < a.slices; s += 16) {
+      Quad quad = *(const Quad *)(parts + (i64)s * a.part_stride);
+#pragma unroll
+      for (int k = 0; k < 4; k++) sum[k] += __uint_as_float(quad.w[k]);
+    }
   }
-  sums[share][lane] = sum;
+#pragma unroll
+  for (int k = 0; k < 4; k++) sums[share][4 * four + k] = sum[k];
+  float *x = at<float>(a.x) + token * a.stride, value = 0;
+  int own = blockIdx.x * add_width + threadIdx.x, many = least(add_width, a.width - blockIdx.x * add_width);
+  bool owns = threadIdx.x < add_width && own < a.width;
+  if (owns) value = x[own] + (a.bias ? at<float>(a.bias)[own] : 0.0f);
   __syncthreads();
-  if (share != 0 || column >= a.width) return;
-  float total = 0;
-  for (int s = 0; s < 8; s++) total += sums[s][lane];
-  float *x = at<float>(a.x) + token * a.stride + column;
-  *x = *x + total + (a.bias ? at<float>(a.bias)[column] : 0.0f);
+  if (owns) {
+    float total = 0;
+#pragma unroll
+    for (int s = 0; s < 16; s++) total += sums[s][threadIdx.x];
+    value += total;
+    x[own] = value;
+  }
+  if (!a.tiles) return;
+  float total = block_sum(owns ? value : 0, scratch), mean = total / many;
+  float squares = block_sum(owns ? (value - mean) * (value - mean) : 0, scratch);
+  if (threadIdx.x != 0) return;
+  at<float>(a.tiles)[2 * blockIdx.x] = total;
+  at<float>(a.tiles)[2 * blockIdx.x + 1] = squares;
 }
 
-/// y[r] = norm(x) · matrix[r], a warp to a row.
+/// y[r] = x · matrix[r], a warp to a row. Shared: the vector.
 template <class T> DEVICE void project_rows(const dv_rows_arguments &a) {
   DYNAMIC(float, x);
-  SHARED float scratch[32];
-  load_vector<Pack<T>::count>(x, at<float>(a.x), a.width, a.norm, scratch);
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
-  for (int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; row < a.rows; row += warps) {
-    float y = warp_sum(lane_dot(at<T>(a.matrix) + (i64)row * a.row_stride, x, a.padded_width, lane));
+  int row = threadIdx.x / 32 * gridDim.x + blockIdx.x;
+  const T *matrix = at<T>(a.matrix);
+  Pieces pieces;
+  if (row < a.rows) ask_row(pieces, matrix + (i64)row * a.row_stride, 0, a.padded_width, lane);
+  await_inputs();
+  copy_pieces(x, a.x, arranged_width(a.width) / 4);
+  await_copies();
+  __syncthreads();
+  for (; row < a.rows; row += warps) {
+    const T *own = matrix + (i64)row * a.row_stride;
+    float y = row_dot(pieces, own, x, a.padded_width, lane);
+    if (row + warps < a.rows)
+      ask_row(pieces, own + (i64)warps * a.row_stride, 0, a.padded_width, lane);
+    y = warp_sum(y);
     if (lane != 0) continue;
     at<float>(a.y)[row] = y;
     if (a.flag && !(fabsf(y) <= 3.4e38f)) *at<int>(a.flag) = 1;
@@ -64,11 +98,13 @@ template <class T> DEVICE void project_rows(const dv_rows_arguments &a) {
 FOR_WEIGHTS(512, 2, project_rows, dv_rows_arguments)
 
 KERNEL(256, 1) clear_words(dv_clear_arguments a) {
+  await_inputs();
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += gridDim.x * blockDim.x)
     at<int>(a.words)[i] = 0;
 }
 
 KERNEL(256, 1) assign_list(dv_assign_arguments a) {
+  await_inputs();
   const int *source = at<int>(a.source);
   int count = source[0], token = blockIdx.x;
   if (threadIdx.x == 0) at<int>(a.counts)[token] = count;

@@ -5,6 +5,10 @@ package import DejaVuModels
 
 /// Measures decoding of synthetic weights on a card, dense and sparse in turn.
 ///
+/// Choosers have a threshold for each layer, as calibrated plans do: the mean, over a few tokens, of
+/// the score that as many rows exceed as the density asks for. What it came to is in each row's
+/// tally.
+///
 /// No prompt is computed: the cache holds zeros up to its depth, which takes the same time to read.
 package struct CardBench {
   /// What is measured.
@@ -18,9 +22,14 @@ package struct CardBench {
     package var bits = 8
     package var window = 16
     package var seed: UInt64 = 1
+    /// Where the choosers of neurons look: half a layer early, as the paper's do.
+    package var neuronPlacement = Placement.blockAhead
 
     package init() {}
   }
+
+  /// Tokens whose scores thresholds are set by, after as many that settle the stream.
+  private static let calibration = 16
 
   /// Steps before the clock is read: the first is looked at, the second recorded.
   private static let settling = 4
@@ -54,8 +63,9 @@ package struct CardBench {
       )
       (synthetic.rank, synthetic.bits) = (options.rank, options.bits)
       (synthetic.window, synthetic.seed) = (options.window, options.seed)
+      synthetic.neuronPlacement = options.neuronPlacement
       let made = SyntheticSparsity(architecture: backend.architecture, options: synthetic)
-      sparse = PlannedRows(backend: backend, sparsity: made.sparsity)
+      sparse = PlannedRows(backend: backend, sparsity: try withThresholds(made.sparsity))
     }
     var rows: [CardRow] = []
     _ = try probe.sample()
@@ -83,6 +93,39 @@ package struct CardBench {
       rows.append(chosen)
     }
     return rows
+  }
+
+  /// The same choosers with thresholds in the place of numbers of rows.
+  private func withThresholds(_ counted: Sparsity) throws -> Sparsity {
+    let cache = try backend.makeCache(
+      capacity: 2 * Self.calibration + Self.settling, window: options.window)
+    let selector = PlannedRows(backend: backend, sparsity: counted)
+    var sums = counted.choosers.mapValues { _ in 0.0 }
+    backend.measuresLevels = true
+    for index in 0..<2 * Self.calibration {
+      try decode(cache, selector, stream: 98, index: index)
+      guard index >= Self.calibration else { continue }
+      for (site, weights) in counted.choosers {
+        sums[site, default: 0] += Double(backend.level(of: weights) ?? 0)
+      }
+    }
+    backend.measuresLevels = false
+    var plan = counted.plan
+    for layer in plan.layers.indices {
+      let threshold = { (axis: RowAxis, placement: Placement) in
+        let site = ChooserSite(layer: layer, axis: axis, kind: .lowRank(placement))
+        return ChoiceRule.threshold(Float((sums[site] ?? 0) / Double(Self.calibration)))
+      }
+      if case .lowRank(let placement, _) = plan.layers[layer].heads {
+        plan.layers[layer].heads = .lowRank(placement, threshold(.heads, placement))
+      }
+      if case .lowRank(let placement, _) = plan.layers[layer].neurons {
+        plan.layers[layer].neurons = .lowRank(placement, threshold(.neurons, placement))
+        // Synthetic neurons are active beside sparse runs.
+        plan.layers[layer].measured["precision"] = SyntheticSparsity.reluDensity
+      }
+    }
+    return Sparsity(plan: plan, choosers: counted.choosers)
   }
 
   private func measure<S: Selector>(
