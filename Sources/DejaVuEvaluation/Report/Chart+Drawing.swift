@@ -58,7 +58,12 @@ extension Chart {
         svg.mark(
           index % Self.styles, place, class: "dot \(style)",
           tip: "\(one.name): \(Self.number(point.y)) at \(Self.number(point.x))")
-        if !point.label.isEmpty { svg.text(point.label, (place.x + 8, place.y - 6), class: "note") }
+        guard !point.label.isEmpty else { continue }
+        // Marks of two series may lie side by side: labels of every second one stand on the left.
+        let isLeft = index % 2 == 1 || place.x > Self.width - 90
+        svg.text(
+          point.label, (place.x + (isLeft ? -8 : 8), place.y + (index % 2 == 1 ? 16 : -6)),
+          class: "note", anchor: isLeft ? "end" : "start")
       }
     }
     return svg
