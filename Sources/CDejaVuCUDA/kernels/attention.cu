@@ -245,7 +245,9 @@ DEVICE void ask_item(const dv_project_arguments &a, Pieces &pieces, RowPair &pai
 
 /// Blocks that a multiprocessor holds without keeping numbers in memory.
 template <class T> struct ProjectBlocks { enum { count = 1 }; };
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 template <> struct ProjectBlocks<f16> { enum { count = 2 }; };
+#endif
 
 /// Shared: the vector in the cache's type, groups and what they settled.
 template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
