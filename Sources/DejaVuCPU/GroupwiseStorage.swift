@@ -24,7 +24,7 @@ package final class GroupwiseStorage: @unchecked Sendable {
 /// Matrices of many choosers side by side.
 ///
 /// One chooser is smaller than a huge page, or mapped from a file, and every token reads all of
-/// them: side by side their product with the neurons they choose is 8 to 12 % faster.
+/// them: side by side they share huge pages.
 package struct ChooserArena {
   private let storage: GroupwiseStorage
   private var end = 0
