@@ -3,7 +3,8 @@
 
 usage: nearest_rows.py MODEL_DIR STREAMS.safetensors [--layers 1 5 10] [--shares 0.05 0.15] [--queries 200]
                        [--json FILE]
-       nearest_rows.py --synthetic 12288 49152 [--shares 0.05] [--queries 20] [--rank 1000] [--json FILE]
+       nearest_rows.py --synthetic 12288 49152 [--shares 0.05] [--queries 20] [--rank 1000] [--index FILE]
+                       [--json FILE]
 
 MODEL_DIR is an OPT checkpoint in one safetensors file. The streams come from the engine:
 
@@ -22,7 +23,8 @@ With --synthetic rows and queries of that width and number are made instead: poi
 dimensions turned into the wide one, with a tenth of noise, so that neighbours exist; recall and rows read
 are theirs and no model's, the times are what counts. Beside a search stand the product with all of W1
 (exact search), the whole MLP (W1, and as much again for W2) and a low-rank predictor of --rank, all of them
-numpy's in float32 on one thread.
+numpy's in float32 on one thread. Building that graph takes a quarter of an hour or more: --index FILE keeps it, and
+a second run with the same file searches it at once, on a machine that is quiet by then.
 
 --json FILE writes the same figures for 'dejavu report --nearest-rows FILE'.
 """
@@ -135,7 +137,23 @@ def milliseconds(run, count):
     return sorted(times)[2] * 1000 / count
 
 
-def study(layer, rows, queries, shares, space, construction=400, threads=1, extra={}):
+def built(space, vectors, construction, threads, path):
+    """A graph over the vectors, taken from the file at `path` if there is one, else built and kept there."""
+    index = hnswlib.Index(space=space, dim=vectors.shape[1])
+    if path and os.path.exists(path):
+        index.load_index(path, max_elements=len(vectors))
+        if index.element_count != len(vectors):
+            sys.exit(f"{path} holds {index.element_count} rows, not {len(vectors)}: name another file")
+        return index
+    index.init_index(max_elements=len(vectors), M=16, ef_construction=construction, random_seed=1)
+    index.add_items(vectors, num_threads=threads)
+    if path:
+        index.save_index(path + ".part")
+        os.replace(path + ".part", path)
+    return index
+
+
+def study(layer, rows, queries, shares, space, construction=400, threads=1, path=None, extra={}):
     if space == "ip":
         vectors, asked, distance = rows, queries, by_product
     else:
@@ -143,9 +161,7 @@ def study(layer, rows, queries, shares, space, construction=400, threads=1, extr
         vectors = np.hstack([rows, np.sqrt(norms.max() - norms)[:, None]]).astype(np.float32)
         asked = np.hstack([queries, np.zeros((len(queries), 1))]).astype(np.float32)
         distance = by_square
-    index = hnswlib.Index(space=space, dim=vectors.shape[1])
-    index.init_index(max_elements=len(rows), M=16, ef_construction=construction, random_seed=1)
-    index.add_items(vectors, num_threads=threads)
+    index = built(space, vectors, construction, threads, path)
     graph = Graph(index, vectors)
     products = queries @ rows.T
     whole = milliseconds(lambda: [rows @ query for query in queries], len(queries))
@@ -190,7 +206,7 @@ def synthetic(width, neurons, options):
     mlp = milliseconds(lambda: [np.maximum(rows @ query, 0) @ rows for query in queries], len(queries))
     print(f"{neurons} rows of {width}: MLP {mlp:.2f} ms, predictor of rank {options.rank} {predictor:.2f} ms")
     return study(0, rows, queries, options.shares, "l2", construction=100, threads=os.cpu_count(),
-                 extra={"ms_mlp": mlp, "ms_predictor": predictor})
+                 path=options.index, extra={"ms_mlp": mlp, "ms_predictor": predictor})
 
 
 def main():
@@ -202,6 +218,7 @@ def main():
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 5, 10])
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.15])
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--index")
     parser.add_argument("--json")
     options = parser.parse_args()
     header = "layer  space    top     ef  recall  distances  rows read  ms/query  ms/all of W1"
