@@ -61,6 +61,9 @@ public final class LanguageModel: @unchecked Sendable {
     return engine.cpu == nil ? "reference" : "cpu"
   }
 
+  /// Whether steps round activations: on the processor, where they meet groupwise rows.
+  package var roundsActivations: Bool { engine.cpu != nil && loaded.model.isGroupwise }
+
   /// What the model's makers wrote about it.
   public var architecture: Architecture { loaded.model.architecture }
 

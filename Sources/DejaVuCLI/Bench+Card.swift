@@ -18,7 +18,8 @@ extension Bench {
     let others: [(String, Bool)] = [
       ("--sweep", sparse.sweep), ("--plot", plot != nil), ("--gather", gather),
       ("--prompt", !workload.prompt.isEmpty), ("--mode", !workload.mode.isEmpty),
-      ("--threads", !workload.threads.isEmpty), ("--isa", workload.isa != nil),
+      ("--threads", !workload.threads.isEmpty), ("--isa", workload.kernels.isa != nil),
+      ("--activation-bits", workload.kernels.activationBits != nil),
       ("--bits", groupwise.bits != nil),
     ]
     if let other = others.first(where: \.1) {

@@ -95,10 +95,7 @@ struct Evaluate: ParsableCommand {
       "Type of cached keys and values (default: float32 for float32 weights, else float16).",
       valueName: "type"))
   var cacheType: DType?
-  @Option(
-    help: ArgumentHelp(
-      "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
-  var isa: InstructionSet?
+  @OptionGroup var kernels: KernelOptions
   @OptionGroup var backend: BackendOptions
   @OptionGroup(title: "Output") var output: OutputOptions
 
@@ -111,6 +108,9 @@ struct Evaluate: ParsableCommand {
       throw ValidationError("--text-format is for a text; add --perplexity")
     }
     if sweep.sweep { return try validateSweep() }
+    if tasks.tasks == nil && tasks.journal != nil {
+      throw ValidationError("--journal is for tasks and sweeps; add --tasks or --sweep")
+    }
     if comparison.isPlan && comparison.selectors != nil {
       throw ValidationError("a plan has its own densities; take either --plan or --selectors")
     }
@@ -176,8 +176,7 @@ struct Evaluate: ParsableCommand {
     let files = try tasks.files()
     let calibration = try comparison.calibration.map { try EvaluationText.contents(of: $0) }
     let folder = try model.folder()
-    let options = CPUOptions(
-      threads: threads.count, instructionSet: isa ?? .best, cacheType: cacheType)
+    let options = kernels.cpu(threads: threads.count, cacheType: cacheType)
     let loaded = try backend.load(folder, cpu: options)
     let subject = EvaluationSubject(
       model: loaded, folder: folder,

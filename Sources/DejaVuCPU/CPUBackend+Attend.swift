@@ -60,7 +60,7 @@ extension CPUBackend {
     let (weights, cache) = (model.layers[layer], slice.cache)
     var job = dejavu_attention_job()
     job.kernels = kernels
-    job.weight_type = weights.query.format.code
+    job.weight_type = code(of: weights.query.format)
     job.cache_type = cacheLayout.dtype.code
     job.query = weights.query.base
     job.key = weights.key.base

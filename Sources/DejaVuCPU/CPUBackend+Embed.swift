@@ -132,7 +132,7 @@ extension CPUBackend {
   func project(_ x: CPUBuffer, tokens: Int, through matrix: RowMatrix, into out: CPUBuffer) {
     if tokens == 1 {
       dejavu_project_rows(
-        team.handle, kernels, matrix.format.code, out.base, out.stride, matrix.base,
+        team.handle, kernels, code(of: matrix.format), out.base, out.stride, matrix.base,
         matrix.stride, matrix.rows, x.base, x.stride, 1, matrix.paddedColumns,
         scratch.rounded.base)
     } else {
@@ -164,7 +164,7 @@ extension CPUBackend {
         by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride,
         epilogue: bias == nil && activation == nil ? nil : epilogue)
       dejavu_product(
-        team.handle, kernels, matrix.format.code, multipliesInBFloat16 ? 1 : 0, &job,
+        team.handle, kernels, code(of: matrix.format), multipliesInBFloat16 ? 1 : 0, &job,
         byRows ? matrix.rows : matrix.paddedColumns, scratch.panels.base)
     }
   }

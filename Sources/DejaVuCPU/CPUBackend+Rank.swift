@@ -61,6 +61,7 @@ extension CPUBackend {
     let (slices, count) = (scratch.mlpSlices, rows.count(of: 0))
     nonisolated(unsafe) let (list, values, kernels) = (rows.list(of: 0), values, kernels)
     nonisolated(unsafe) let (acc, read) = (scratch.accumulators, scratch.rowsRead)
+    let code = code(of: matrix.format)
     team.run(chunks: slices) { slice in
       let sum = acc.row(slice)
       sum.update(repeating: 0, count: acc.stride)
@@ -68,7 +69,7 @@ extension CPUBackend {
       for entry in slice * count / slices..<(slice + 1) * count / slices {
         let row = Int(list[entry])
         guard values[row] != 0 else { continue }
-        kernels.add(1, rowsOf: matrix, from: row, times: values + row, to: sum)
+        kernels.add(1, rowsOf: matrix, from: row, times: values + row, to: sum, code: code)
         read[slice] += 1
       }
     }
@@ -132,7 +133,7 @@ extension CPUBackend {
         sum.update(repeating: 0, count: parts.stride)
         backend.kernels.add(
           lanes, rowsOf: output, from: group * lanes, times: context.row(t) + group * lanes,
-          to: sum)
+          to: sum, code: backend.code(of: output.format))
         sizes.row(t)[group] = backend.length(of: sum)
       }
     }

@@ -42,13 +42,13 @@ extension CPUBackend {
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
       dejavu_chosen_mlp_block(
-        team.handle, weights.bundle.matrix.format.code, &choice, &job, slices,
+        team.handle, code(of: weights.bundle.matrix.format), &choice, &job, slices,
         scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead,
         scratch.rounded.base)
       count = choice.counts?[0] ?? 0
     } else {
       dejavu_mlp_block(
-        team.handle, kernels, weights.bundle.matrix.format.code, &job, count, slices,
+        team.handle, kernels, code(of: weights.bundle.matrix.format), &job, count, slices,
         scratch.accumulators.base, scratch.accumulators.stride, scratch.rowsRead,
         scratch.rounded.base)
     }

@@ -12,18 +12,22 @@ public struct CPUOptions: Hashable, Sendable {
   /// Whether prompts are multiplied in bfloat16; nil means only where the weights are bfloat16
   /// and the machine has such products.
   public var multipliesPromptInBFloat16: Bool?
+  /// What vectors are rounded to where a token meets groupwise rows; prompts are in float32.
+  public var activationBits: ActivationBits
   /// Tokens of one prompt batch.
   public var batchCapacity: Int
 
   /// Options for a number of threads, 1 to 1024; the rest suits every machine.
   public init(
     threads: Int, instructionSet: InstructionSet = .best, cacheType: DType? = nil,
-    multipliesPromptInBFloat16: Bool? = nil, batchCapacity: Int = 512
+    multipliesPromptInBFloat16: Bool? = nil, activationBits: ActivationBits = .sixteen,
+    batchCapacity: Int = 512
   ) {
     self.threads = threads
     self.instructionSet = instructionSet
     self.cacheType = cacheType
     self.multipliesPromptInBFloat16 = multipliesPromptInBFloat16
+    self.activationBits = activationBits
     self.batchCapacity = batchCapacity
   }
 }
@@ -60,6 +64,12 @@ package final class CPUBackend: Backend {
     guard let kernels = options.instructionSet.table else {
       throw .unavailable(
         backend: "CPU", reason: "this machine has no \(options.instructionSet.rawValue)")
+    }
+    guard options.activationBits == .sixteen || model.isGroupwise else {
+      throw .unavailable(
+        backend: "CPU",
+        reason: "vectors meet weights in \(model.format.name) unrounded; activations of "
+          + "\(options.activationBits.rawValue) bits are for quantized models")
     }
     let architecture = model.architecture
     self.model = model
@@ -103,6 +113,12 @@ package final class CPUBackend: Backend {
         reason: "products with weights in \(groupwise.name) are in float32; leave the prompt so")
     }
     return wanted
+  }
+
+  /// The kernels' number for rows of this format and for how far vectors are rounded that meet them.
+  func code(of format: WeightFormat) -> Int32 {
+    let isNarrow = format.isGroupwise && options.activationBits == .eight
+    return format.code | (isNarrow ? Int32(DEJAVU_NARROW) : 0)
   }
 
   package var architecture: Architecture { model.architecture }

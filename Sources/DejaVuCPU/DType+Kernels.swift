@@ -43,13 +43,13 @@ extension UnsafePointer<dejavu_kernels> {
     (out + columns).update(repeating: 0, count: padded - columns)
   }
 
-  /// acc += Σ_r values[r] · matrix[first + r].
+  /// acc += Σ_r values[r] · matrix[first + r], in the arithmetic that `code` names.
   func add(
     _ count: Int, rowsOf matrix: RowMatrix, from first: Int, times values: UnsafePointer<Float>,
-    to acc: UnsafeMutablePointer<Float>
+    to acc: UnsafeMutablePointer<Float>, code: Int32
   ) {
     dejavu_add_rows(
-      self, matrix.format.code, acc, matrix.base + first * matrix.stride, matrix.stride, values,
+      self, code, acc, matrix.base + first * matrix.stride, matrix.stride, values,
       count, 0, matrix.paddedColumns, matrix.paddedColumns)
   }
 

@@ -197,6 +197,8 @@ public enum WeightFormat: Hashable, Sendable {
 
   /// The element type; nil where weights are groupwise.
   public var dtype: DType? { if case .plain(let dtype) = self { dtype } else { nil } }
+  /// Whether weights are codes.
+  package var isGroupwise: Bool { groupwise != nil }
   /// The groups; nil where weights are floating-point numbers.
   public var groupwise: GroupwiseFormat? {
     if case .groupwise(let format) = self { format } else { nil }

@@ -196,6 +196,9 @@ package final class PackedModel: Sendable {
     return Set((blocks + rest).map(\.format))
   }
 
+  /// Whether some rows are codes with scales, which vectors are rounded for.
+  package var isGroupwise: Bool { formats.contains(where: \.isGroupwise) }
+
   /// Bytes of weights that a dense decode step reads, without the rows of the embedding tables.
   package var decodeBytes: Int {
     let blocks = layers.reduce(0) { sum, layer in

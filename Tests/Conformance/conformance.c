@@ -170,11 +170,13 @@ static uint8_t *coded(int32_t bits, int32_t group, int zeros, size_t rows, size_
 }
 
 /// Against the plain version, whose integers are the same; and against the exact products of the
-/// exact weights: what is rounded is off by 2^-16 of the greatest of its group.
-static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int zeros, size_t d) {
+/// exact weights: what is rounded is off by 2^-16 of the greatest of its group, 2^-8 where narrow.
+static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int zeros, int32_t narrow,
+                        size_t d) {
   enum { ROWS = 11, TOKENS = 2 };
   const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
-  int32_t format = DEJAVU_CODED(bits, log, zeros);
+  int32_t format = DEJAVU_CODED(bits, log, zeros) | narrow;
+  float off = narrow ? 0x1p-8f : 0x1p-16f;
   size_t stride, bytes = dejavu_rounded_bytes(d);
   uint8_t *w = coded(bits, 32 << log, zeros, ROWS, d, &stride);
   float *wide = zeros_of(ROWS * d), *same = zeros_of(d), x[TOKENS * MOST];
@@ -200,13 +202,13 @@ static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int 
   for (size_t t = 0; t < TOKENS; t++)
     for (size_t r = 0; r < ROWS; r++)
       for (size_t i = 0; i < d; i++) exact[t * ROWS + r] += x[t * d + i] * wide[r * d + i];
-  expect("rounding of a product", y, exact, TOKENS * ROWS, 0x1p-16f * weights * (float)d);
+  expect("rounding of a product", y, exact, TOKENS * ROWS, off * weights * (float)d);
   k->coded_axpy_rows(a, w, stride, x, ROWS, 0, d, d, format);
   plain->coded_axpy_rows(b, w, stride, x, ROWS, 0, d, d, format);
   for (size_t r = 0; r < ROWS; r++)
     for (size_t i = 0; i < d; i++) c[i] += x[r] * wide[r * d + i], norm += fabsf(x[r]);
   expect("coded_axpy_rows", a, b, d, 1e-5f * (float)(1 << bits) / 2);
-  expect("rounding of a sum", a, c, d, 0x1p-16f * 4 * ROWS * weights * (float)(1 << bits));
+  expect("rounding of a sum", a, c, d, off * 4 * ROWS * weights * (float)(1 << bits));
   if (d > 128) {
     memset(b, 0, d * sizeof(float));
     k->coded_axpy_rows(b, w, stride, x, ROWS, 128, d, d, format);
@@ -215,11 +217,11 @@ static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int 
   free(w), free(wide), free(same), free(rounded[0]), free(rounded[1]), free(a), free(b), free(c);
 }
 
-static void check_coded_mlp(const dejavu_kernels *k, int32_t bits, size_t d, int gated,
-                            int listed) {
+static void check_coded_mlp(const dejavu_kernels *k, int32_t bits, int32_t narrow, size_t d,
+                            int gated, int listed) {
   enum { NEURONS = 40 };
   const int32_t list[] = {0, 3, 4, 9, 10, 11, 25, 38, 39};
-  int32_t format = DEJAVU_CODED(bits, 1, 0);
+  int32_t format = DEJAVU_CODED(bits, 1, 0) | narrow;
   size_t stride, count = listed ? sizeof list / sizeof *list : NEURONS;
   uint8_t *bundle = coded(bits, 64, 0, NEURONS * (gated ? 3 : 2), d, &stride);
   float x[MOST], bias[NEURONS], *a = zeros_of(d), *b = zeros_of(d), *c = zeros_of(d);
@@ -272,10 +274,11 @@ static void check_every_format(const dejavu_kernels *k) {
   for (int32_t bits = 2; bits <= 8; bits++) {
     if (bits == 5 || bits == 7) continue;
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
-      for (int choice = 0; choice < 6; choice++)
-        check_coded(k, bits, choice / 2, choice & 1, widths[i]);
-      for (int choice = 0; choice < 4; choice++)
-        check_coded_mlp(k, bits, widths[i], choice & 1, choice >> 1);
+      for (int choice = 0; choice < 12; choice++)
+        check_coded(k, bits, choice / 4, choice & 1, choice & 2 ? DEJAVU_NARROW : 0, widths[i]);
+      for (int choice = 0; choice < 8; choice++)
+        check_coded_mlp(k, bits, choice & 4 ? DEJAVU_NARROW : 0, widths[i], choice & 1,
+                        choice >> 1 & 1);
     }
     check_coded_product(k, bits, 0);
     check_coded_product(k, bits, 1);

@@ -46,6 +46,20 @@ struct SweepCommandTests {
     #expect(try String(contentsOf: folder.url("journal"), encoding: .utf8) == lines)
   }
 
+  @Test func `a sweep of a text alone goes on from its journal`() throws {
+    let arguments = [
+      "eval", "--sweep", "--perplexity", "-", "--windows", "1", "--length", "16", "--densities",
+      "0.5", "--parts", "mlp", "--selectors", "oracle", "--journal", folder.path("windows"), "--json",
+      "--quiet",
+    ]
+    let result = try Program.run(arguments, input: Array(Self.story.utf8))
+    #expect(result.errors == "")
+    let lines = try String(contentsOf: folder.url("windows"), encoding: .utf8)
+    #expect(lines.contains("\"window\""))
+    #expect(try Program.run(arguments, input: Array(Self.story.utf8)).output == result.output)
+    #expect(try String(contentsOf: folder.url("windows"), encoding: .utf8) == lines)
+  }
+
   /// Arguments behind `eval --quiet`, with a space between them.
   @Test(arguments: [
     "--sweep", "--sweep --perplexity - --path decode", "--sweep --perplexity - --mlp-density 0.5",
@@ -53,7 +67,7 @@ struct SweepCommandTests {
     "--densities 0.5 --perplexity -", "--task-static --perplexity -", "--perplexity - --all",
     "--perplexity - --plan 1% --all --windows 2", "--perplexity - --plan 1% --selectors oracle",
     "--perplexity - --plan 1% --speed --path prompt", "--tasks piqa --text-format jsonl",
-    "--perplexity - --calibration x",
+    "--perplexity - --calibration x", "--perplexity - --journal j",
   ])
   func `what cannot be swept or compared is wrong usage`(arguments: String) throws {
     let words = arguments.split(separator: " ").map(String.init)

@@ -23,8 +23,8 @@ extension SpeedReport {
     var report = SpeedReport(
       model: .sample,
       machine: .init(
-        processor: "Example CPU", cores: 2, instructionSet: "avx512", blas: blas,
-        blasMissing: blas == nil ? "no BLAS was found; install OpenBLAS" : nil),
+        processor: "Example CPU", cores: 2, instructionSet: "avx512", activationBits: nil,
+        blas: blas, blasMissing: blas == nil ? "no BLAS was found; install OpenBLAS" : nil),
       method: .init(rounds: 2, tokensPerRun: 2, seed: 1, sparsity: sparsity),
       memory: .init(
         peakBytes: 2_900_000_000, weightBytes: 2_631_000_000, cacheBytes: 252_000_000))

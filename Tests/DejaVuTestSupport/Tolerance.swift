@@ -64,6 +64,10 @@ package struct Tolerance: Sendable, CustomStringConvertible {
   package static let groupwiseLogits = Tolerance(
     12 * 0x1p-15 + 3e-5, because: "twelve products round vectors or factors to 16 bits")
 
+  /// The same with vectors and factors rounded to 8 bits, off by 2^-8 of the greatest of their group.
+  package static let narrowLogits = Tolerance(
+    12 * 0x1p-7, because: "twelve products round vectors or factors to 8 bits")
+
   /// Logits of prompts whose products are computed in bfloat16.
   package static let brainLogits = Tolerance(
     6e-2, because: "streams are rounded to 8 bits before every product of three layers")

@@ -114,6 +114,8 @@ typedef struct {
 /// Types of weights beyond DEJAVU_DTYPES: rows of codes (`GroupwiseFormat`, kernels/coded.h), in
 /// `bits` 2, 3, 4, 6 or 8 with a scale for 32 << `group` columns.
 #define DEJAVU_CODED(bits, group, has_zeros) (1 << 16 | (bits) << 3 | (group) << 1 | (has_zeros))
+/// Added to such a type: vectors and factors are rounded to 8 bits, not to 16.
+enum { DEJAVU_NARROW = 1 << 8 };
 static inline int32_t dejavu_is_coded(int32_t weight_type) { return weight_type >> 16 & 1; }
 /// Bytes of a vector of d lanes rounded by `coded_round`, for any format.
 static inline size_t dejavu_rounded_bytes(size_t d) {
@@ -151,7 +153,7 @@ typedef struct {
   /// Rounds x (d lanes) to q in −127...127, arranged for codes of `bits` bits, and sums each group.
   /// Returns the step: the greatest magnitude is at 127.
   float (*groupwise_round)(int8_t *q, float *group_sums, const float *x, size_t d, int32_t bits);
-  /// Rounds x to 16 bits with a step per group, as products with rows of this format want it.
+  /// Rounds x to 16 bits, or 8, with a step per group, as products with rows of this format want it.
   void (*coded_round)(void *out, const float *x, size_t d, int32_t format);
   /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes.
   void (*coded_dot_rows)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,

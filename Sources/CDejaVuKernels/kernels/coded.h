@@ -4,19 +4,23 @@
 // are read once, so what a kernel must not do is spend more time on a code than memory does: about
 // a tenth of a cycle. So codes are multiplied as integers and scaled by the group.
 //
-// - A product of a row with a vector takes the vector rounded to 16 bits with a step per group:
+// - A product of a row with a vector takes the vector rounded to 16 bits (or 8: DEJAVU_NARROW) with a
+//   step per group:
 //     w · x = Σ_g scale_g · step_g · (Σ code · q − zero_g · Σ q).
 // - A sum of rows takes four or eight of them at a time, whose factors a_r · scale_rg are rounded to
-//   16 bits with a step per group that they share:
+//   as many bits with a step per group that they share:
 //     acc += step_g · Σ_r q_r · code_r,   offset_g −= step_g · Σ_r q_r · zero_r,
 //   and offsets are added to the columns of their groups after every 64 rows.
 //   Four rows that are transposed byte by byte meet their four factors in one lane.
 //
-// Integer sums are exact. A rounded number is off by at most 2^-16 of the greatest of its group.
+// Integer sums are exact. A rounded number is off by at most 2^-16 of the greatest of its group, or
+// 2^-8 where vectors are narrow.
 
 enum { CODED_BLOCK = 128, CODED_QUAD = 4, CODED_OCTET = 8, CODED_RUN = 16, CODED_MOST_GROUPS = 2048 };
 /// The greatest rounded number: with it, a number is 256 times a signed byte plus a signed byte.
 static const float CODED_MOST = 32639;
+/// The same of narrow vectors, whose higher bytes are all zero and are not multiplied.
+static const float CODED_NARROW_MOST = 127;
 /// Rows from those that are read to those that are asked for: with four, memory and arithmetic take
 /// turns (14.6 GB/s of products where each alone does 26 and 30), with eight they overlap (25).
 enum { CODED_LEAD = 2 * CODED_QUAD };
@@ -26,7 +30,7 @@ enum { CODED_ROWS = 64 };
 /// A row's format and width.
 typedef struct {
   int32_t bits, group;
-  int has_zeros;
+  int has_zeros, narrow;
   size_t d, blocks, groups, block_bytes, code_bytes;
   /// Bytes of one stored zero, and of a whole row.
   size_t zero_bytes, row_bytes;
@@ -34,7 +38,7 @@ typedef struct {
 
 static inline coded_shape coded_shape_of(int32_t format, size_t d) {
   coded_shape s = {.bits = format >> 3 & 0xF, .group = 32 << (format >> 1 & 3),
-                   .has_zeros = format & 1, .d = d};
+                   .has_zeros = format & 1, .narrow = (format & DEJAVU_NARROW) != 0, .d = d};
   s.blocks = (d + CODED_BLOCK - 1) / CODED_BLOCK;
   s.groups = s.blocks * CODED_BLOCK / (size_t)s.group;
   s.block_bytes = 16 * (size_t)s.bits;
@@ -44,10 +48,14 @@ static inline coded_shape coded_shape_of(int32_t format, size_t d) {
   return s;
 }
 
+static inline float coded_most(const coded_shape *s) {
+  return s->narrow ? CODED_NARROW_MOST : CODED_MOST;
+}
+
 /// The zero of symmetric formats.
 static inline float coded_middle(const coded_shape *s) { return (float)((1 << s->bits) - 1) / 2; }
 
-/// A vector rounded to 16 bits: `q` in the order that codes are met in, then for each group the
+/// A vector rounded to 16 bits or 8: `q` in the order that codes are met in, then for each group the
 /// step, and −step · Σ q.
 typedef struct {
   const char *q;

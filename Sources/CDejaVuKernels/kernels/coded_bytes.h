@@ -1,5 +1,6 @@
 // Products of codes with numbers of 16 bits as two bytes each: VPDPBUSD, which multiplies unsigned
-// bytes by signed ones. q = 256 · high + low, both in −128...127.
+// bytes by signed ones. q = 256 · high + low, both in −128...127. Of narrow numbers `high` is zero and
+// left out, which halves the products.
 
 CODED_INLINE iv four_bytes(iv sum, iv codes, iv x) { return _mm512_dpbusd_epi32(sum, codes, x); }
 
@@ -17,17 +18,22 @@ CODED_INLINE void store_rounded(char *q, const iv whole[4]) {
 /// Adds the products of one block of `n` rows; scales are those of its groups.
 CODED_INLINE void block_products(vf total[], const uint8_t *const rows[], size_t at,
                                  const char *q, const float (*scales)[CODED_RUN], size_t g,
-                                 int32_t bits, int32_t group, size_t n) {
+                                 int32_t bits, int32_t group, int narrow, size_t n) {
   iv sum[CODED_QUAD];
 #pragma clang loop unroll(full)
   for (size_t h = 0; h < 2; h++, q += 2 * CODE_BYTES) {
-    iv high = iload(q), low = iload(q + CODE_BYTES);
+    iv high = narrow ? iset(0) : iload(q), low = iload(q + CODE_BYTES);
 #pragma clang loop unroll(full)
     for (size_t r = 0; r < n; r++) {
       iv codes = placed_codes(rows[r] + at, bits, group, h, 0);
+      int goes_on = group == 128 && h == 1;
+      if (narrow) {
+        sum[r] = four_bytes(goes_on ? sum[r] : iset(0), codes, low);
+        continue;
+      }
       iv upper = _mm512_slli_epi32(four_bytes(iset(0), codes, high), 8);
       iv both = four_bytes(upper, codes, low);
-      sum[r] = group == 128 && h == 1 ? _mm512_add_epi32(sum[r], both) : both;
+      sum[r] = goes_on ? _mm512_add_epi32(sum[r], both) : both;
     }
     if (group == 128 && h == 0) continue;
 #pragma clang loop unroll(full)
@@ -72,16 +78,16 @@ CODED_INLINE void load_factors(iv high[2], iv low[2], const coded_factors *f, si
 
 /// Σ_r q_r · code_r over `fours` times four rows, the codes being half h of each byte, `bits` wide;
 /// 2^bits times it for the upper half.
-CODED_INLINE iv factor_products(const iv t[2], size_t fours, int32_t bits, size_t h,
+CODED_INLINE iv factor_products(const iv t[2], size_t fours, int32_t bits, size_t h, int narrow,
                                 const iv high[2], const iv low[2]) {
   int32_t mask = ((1 << bits) - 1) << (bits * (int32_t)h);
   iv codes[2], sum = iset(0);
 #pragma clang loop unroll(full)
   for (size_t four = 0; four < fours; four++) {
     codes[four] = bits == 8 ? t[four] : iand(t[four], iset(mask * 0x01010101));
-    sum = four_bytes(sum, codes[four], high[four]);
+    if (!narrow) sum = four_bytes(sum, codes[four], high[four]);
   }
-  sum = _mm512_slli_epi32(sum, 8);
+  if (!narrow) sum = _mm512_slli_epi32(sum, 8);
 #pragma clang loop unroll(full)
   for (size_t four = 0; four < fours; four++) sum = four_bytes(sum, codes[four], low[four]);
   return sum;

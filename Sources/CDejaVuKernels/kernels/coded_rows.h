@@ -1,11 +1,16 @@
 // Kernels over coded rows, whatever their format: products, sums, the MLP block, matrix products.
 
-/// Expands BODY(bits, group) for the format of `s`, both known when compiling.
+/// Expands BODY(bits, group, narrow) for the format of `s`, all known when compiling.
+#define CODED_WIDTHS(s, bits, group, BODY)                \
+  do {                                                    \
+    if ((s)->narrow) BODY(bits, group, 1);                \
+    else BODY(bits, group, 0);                            \
+  } while (0)
 #define CODED_GROUPS(s, bits, BODY)                       \
   do {                                                    \
-    if ((s)->group == 32) BODY(bits, 32);                 \
-    else if ((s)->group == 64) BODY(bits, 64);            \
-    else BODY(bits, 128);                                 \
+    if ((s)->group == 32) CODED_WIDTHS(s, bits, 32, BODY);\
+    else if ((s)->group == 64) CODED_WIDTHS(s, bits, 64, BODY); \
+    else CODED_WIDTHS(s, bits, 128, BODY);                \
   } while (0)
 #define CODED_FORMATS(s, BODY)                            \
   do {                                                    \
@@ -21,13 +26,14 @@ static void dot_quad(float y[CODED_QUAD], const uint8_t *const rows[CODED_QUAD],
                      const coded_vector *x, const coded_shape *s,
                      const uint8_t *const ahead[CODED_QUAD],
                      const uint8_t *const also[CODED_QUAD]) {
-#define BODY(bits, group) dot_some(y, rows, x, s, ahead, also, bits, group, CODED_QUAD)
+#define BODY(bits, group, narrow) \
+  dot_some(y, rows, x, s, ahead, also, bits, group, narrow, CODED_QUAD)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
 
 static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const coded_shape *s) {
-#define BODY(bits, group) dot_some(y, &row, x, s, &row, &row, bits, group, 1)
+#define BODY(bits, group, narrow) dot_some(y, &row, x, s, &row, &row, bits, group, narrow, 1)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
@@ -35,7 +41,7 @@ static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const c
 static void add_octet(coded_sum *sum, const uint8_t *const rows[CODED_OCTET],
                       const float a[CODED_OCTET], const uint8_t *const ahead[CODED_OCTET],
                       const coded_shape *s) {
-#define BODY(bits, group) add_some(sum, rows, a, ahead, 2, s, bits, group)
+#define BODY(bits, group, narrow) add_some(sum, rows, a, ahead, 2, s, bits, group, narrow)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
@@ -43,7 +49,7 @@ static void add_octet(coded_sum *sum, const uint8_t *const rows[CODED_OCTET],
 static void add_quad(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
                      const float a[CODED_QUAD], const uint8_t *const ahead[CODED_QUAD],
                      const coded_shape *s) {
-#define BODY(bits, group) add_some(sum, rows, a, ahead, 1, s, bits, group)
+#define BODY(bits, group, narrow) add_some(sum, rows, a, ahead, 1, s, bits, group, narrow)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }

@@ -3,17 +3,17 @@
 #define CODED_INLINE static inline __attribute__((always_inline))
 
 /// Rounds n numbers with a step that they share; NaN where one is infinite or NaN.
-CODED_INLINE float round_some(int16_t *q, const float *x, size_t n) {
+CODED_INLINE float round_some(int16_t *q, const float *x, size_t n, float most) {
   float greatest = 0, spoilt = 0;
   for (size_t i = 0; i < n; i++) {
     greatest = vmax(fabsf(x[i]), greatest);
     spoilt += x[i] * 0;
   }
   if (!(greatest > 1e-33f)) greatest = 0;
-  float inverse = greatest > 0 ? CODED_MOST / greatest : 0;
+  float inverse = greatest > 0 ? most / greatest : 0;
   for (size_t i = 0; i < n; i++)
     q[i] = spoilt == 0 ? (int16_t)rintf(x[i] * inverse) : 0;
-  return greatest / CODED_MOST + spoilt;
+  return greatest / most + spoilt;
 }
 
 static void kernel_coded_round(void *out, const float *x, size_t d, int32_t format) {
@@ -25,7 +25,7 @@ static void kernel_coded_round(void *out, const float *x, size_t d, int32_t form
     size_t group = (size_t)s.group, first = g * group;
     if (first < d)
       memcpy(lanes, x + first, (d - first < group ? d - first : group) * sizeof(float));
-    float step = round_some(q + first, lanes, group);
+    float step = round_some(q + first, lanes, group, coded_most(&s));
     for (size_t i = 0; i < group; i++) sum += q[first + i];
     ((float *)v.steps)[g] = step;
     ((float *)v.sums)[g] = -step * sum;
@@ -34,8 +34,9 @@ static void kernel_coded_round(void *out, const float *x, size_t d, int32_t form
 
 CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_vector *x,
                            const coded_shape *s, const uint8_t *const ahead[],
-                           const uint8_t *const also[], int32_t bits, int32_t group, size_t n) {
-  (void)ahead, (void)also, (void)bits;
+                           const uint8_t *const also[], int32_t bits, int32_t group, int narrow,
+                           size_t n) {
+  (void)ahead, (void)also, (void)bits, (void)narrow;
   const int16_t *q = (const int16_t *)(const void *)x->q;
   for (size_t r = 0; r < n; r++) {
     y[r] = 0;
@@ -51,14 +52,14 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
 
 CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const float a[],
                            const uint8_t *const ahead[], size_t fours, const coded_shape *s,
-                           int32_t bits, int32_t group) {
-  (void)bits, (void)ahead;
+                           int32_t bits, int32_t group, int narrow) {
+  (void)bits, (void)ahead, (void)narrow;
   size_t n = fours * CODED_QUAD;
   for (size_t g = sum->first / (size_t)group; g * (size_t)group < sum->end; g++) {
     float factors[CODED_OCTET], offset = 0;
     int16_t q[CODED_OCTET];
     for (size_t r = 0; r < n; r++) factors[r] = a[r] * coded_scale(rows[r], s, g);
-    float step = round_some(q, factors, n);
+    float step = round_some(q, factors, n, coded_most(s));
     for (size_t r = 0; r < n; r++) offset += (float)q[r] * coded_zero(rows[r], s, g);
     sum->offsets[g] -= step * offset;
     for (size_t c = g * (size_t)group; c < (g + 1) * (size_t)group && c < sum->end; c++) {

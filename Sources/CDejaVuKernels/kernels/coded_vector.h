@@ -87,7 +87,7 @@ CODED_INLINE void round_half(char *q, float sums[4], const float *x, const float
 }
 
 /// The step of one group: NaN where a lane is infinite or NaN, so that nothing hides it.
-CODED_INLINE float step_of(const float *x, size_t n, float *inverse) {
+CODED_INLINE float step_of(const float *x, size_t n, float most, float *inverse) {
   vf highest = vzero(), spoilt = vzero();
   for (size_t i = 0; i < n; i += VW) {
     vf lane = vload(x + i);
@@ -97,8 +97,8 @@ CODED_INLINE float step_of(const float *x, size_t n, float *inverse) {
   float greatest = vmaxall(highest);
   // The reciprocal of anything smaller is infinite.
   if (!(greatest > 1e-33f)) greatest = 0;
-  *inverse = greatest > 0 ? CODED_MOST / greatest : 0;
-  return greatest / CODED_MOST + vsum(spoilt);
+  *inverse = greatest > 0 ? most / greatest : 0;
+  return greatest / most + vsum(spoilt);
 }
 
 static void kernel_coded_round(void *out, const float *x, size_t d, int32_t format) {
@@ -116,7 +116,7 @@ static void kernel_coded_round(void *out, const float *x, size_t d, int32_t form
     }
     float inverse[8], parts[8];
     for (size_t i = 0; i < CODED_BLOCK; i += group) {
-      steps[(first + i) / group] = step_of(x + i, group, inverse + i / 16);
+      steps[(first + i) / group] = step_of(x + i, group, coded_most(&s), inverse + i / 16);
       for (size_t k = 1; k < group / 16; k++) inverse[i / 16 + k] = inverse[i / 16];
     }
     char *q = (char *)v.q + 2 * first;
@@ -162,7 +162,8 @@ CODED_INLINE void ask_for_scales(const uint8_t *const rows[], const coded_shape 
 /// line taken. Every row's sum has an order of its own.
 CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_vector *x,
                            const coded_shape *s, const uint8_t *const ahead[],
-                           const uint8_t *const also[], int32_t bits, int32_t group, size_t n) {
+                           const uint8_t *const also[], int32_t bits, int32_t group, int narrow,
+                           size_t n) {
   vf total[CODED_QUAD];
   float scales[CODED_QUAD][CODED_RUN];
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
@@ -180,7 +181,7 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
         prefetch_span(also[r] + b * block_bytes, block_bytes);
       }
       block_products(total, rows, b * block_bytes, x->q + b * 2 * CODED_BLOCK,
-                     (const float (*)[CODED_RUN])scales, (b - b0) * per_block, bits, group, n);
+                     (const float (*)[CODED_RUN])scales, (b - b0) * per_block, bits, group, narrow, n);
     }
   }
   ask_for_scales(ahead, s, n);
@@ -197,7 +198,7 @@ CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *
   float scales[CODED_OCTET][CODED_RUN], zeros[CODED_OCTET][CODED_RUN];
   size_t n = fours * CODED_QUAD;
   for (size_t r = 0; r < n; r++) load_groups(scales[r], zeros[r], rows[r], s, g, count);
-  vf middle = vset(coded_middle(s)), most = vset(CODED_MOST);
+  vf middle = vset(coded_middle(s)), most = vset(coded_most(s));
   for (size_t i = 0; i < CODED_RUN; i += VW) {
     vf factor[CODED_OCTET], greatest = vset(1e-33f), spoilt = vzero(), offset = vzero();
     for (size_t r = 0; r < n; r++) {
@@ -212,7 +213,7 @@ CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *
       offset = vfma(rounded, s->has_zeros ? vload(zeros[r] + i) : middle, offset);
       whole[r] = iround(rounded);
     }
-    vf step = vadd(vmul(greatest, vset(1 / CODED_MOST)), spoilt);
+    vf step = vadd(vmul(greatest, vset(1 / coded_most(s))), spoilt);
     vstore(f->steps + i, step);
     vstore(f->high_steps + i, vmul(step, vset(FACTOR_SHARE(s->bits))));
     vstore(offsets + i, vsub(vload(offsets + i), vmul(step, offset)));
@@ -254,7 +255,7 @@ CODED_INLINE void gather_codes(iv t[4][2], const uint8_t *const rows[], size_t a
 /// One block of `fours` times four rows; `columns` of it exist.
 CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, size_t columns,
                             const coded_factors *f, size_t g, size_t fours, int32_t bits,
-                            int32_t group) {
+                            int32_t group, int narrow) {
   int together = bits == 4 || bits == 2;
 #pragma clang loop unroll(full)
   for (size_t part = 0; part < CODE_PARTS; part++) {
@@ -273,7 +274,8 @@ CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, 
           step = vset(together && h == 1 ? f->high_steps[of] : f->steps[of]);
         }
         if (column >= columns) continue;
-        iv sum = factor_products(t[j], fours, together ? bits : 8, together ? h : 0, first, second);
+        iv sum = factor_products(t[j], fours, together ? bits : 8, together ? h : 0, narrow,
+                                 first, second);
         vstore(acc + column, vfma(ifloat(sum), step, vload(acc + column)));
       }
     }
@@ -284,7 +286,7 @@ CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, 
 /// with each line taken.
 CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const float a[],
                            const uint8_t *const ahead[], size_t fours, const coded_shape *s,
-                           int32_t bits, int32_t group) {
+                           int32_t bits, int32_t group, int narrow) {
   coded_factors f;
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
   size_t end = sum->end, last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
@@ -299,11 +301,11 @@ CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const fl
 #pragma clang loop unroll(full)
       for (size_t r = 0; r < n; r++) prefetch_span(ahead[r] + b * block_bytes, block_bytes);
       add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, CODED_BLOCK, &f,
-                (b - b0) * per_block, fours, bits, group);
+                (b - b0) * per_block, fours, bits, group, narrow);
     }
     for (; b < stop; b++)
       add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, end - b * CODED_BLOCK, &f,
-                (b - b0) * per_block, fours, bits, group);
+                (b - b0) * per_block, fours, bits, group, narrow);
   }
 }
 

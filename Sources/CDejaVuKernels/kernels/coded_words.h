@@ -1,4 +1,5 @@
-// Products of codes with numbers of 16 bits as words: any instruction set.
+// Products of codes with numbers of 16 bits as words: any instruction set. Narrow numbers are words
+// too, and no faster.
 
 /// Numbers of one part of half a block, in the order in which its codes are unpacked.
 CODED_INLINE void store_rounded(char *q, const iv whole[4]) {
@@ -9,7 +10,8 @@ CODED_INLINE void store_rounded(char *q, const iv whole[4]) {
 /// Adds the products of one block of `n` rows; scales are those of its groups.
 CODED_INLINE void block_products(vf total[], const uint8_t *const rows[], size_t at,
                                  const char *q, const float (*scales)[CODED_RUN], size_t g,
-                                 int32_t bits, int32_t group, size_t n) {
+                                 int32_t bits, int32_t group, int narrow, size_t n) {
+  (void)narrow;
   iv low[CODED_QUAD], high[CODED_QUAD];
 #pragma clang loop unroll(full)
   for (size_t h = 0; h < 2; h++) {
@@ -57,8 +59,9 @@ CODED_INLINE void load_factors(iv evens[2], iv odds[2], const coded_factors *f, 
 }
 
 /// Σ_r q_r · code_r over `fours` times four rows: the codes are half h of each byte, `bits` wide.
-CODED_INLINE iv factor_products(const iv t[2], size_t fours, int32_t bits, size_t h,
+CODED_INLINE iv factor_products(const iv t[2], size_t fours, int32_t bits, size_t h, int narrow,
                                 const iv evens[2], const iv odds[2]) {
+  (void)narrow;
   iv mask = iset(((1 << bits) - 1) * 0x10001), sum = iset(0);
   int32_t shift = bits * (int32_t)h;
 #pragma clang loop unroll(full)

@@ -30,6 +30,10 @@ struct BackendOptions: ParsableArguments {
   func load(
     _ path: String, cpu: CPUOptions, progress: (LoadingProgress) -> Void = { _ in }
   ) throws -> LanguageModel {
+    if backend == .cuda && cpu.activationBits != .sixteen {
+      throw ValidationError(
+        "--activation-bits is for the processor's kernels; leave it out with --backend cuda")
+    }
     let cuda = BackendChoice.cuda(CUDAOptions(cacheType: cpu.cacheType))
     switch backend {
     case .cpu: return try LanguageModel(path: path, backend: .cpu(cpu), progress: progress)

@@ -1,6 +1,6 @@
 public import ArgumentParser
 import DejaVu
-public import DejaVuCPU
+import DejaVuCPU
 public import DejaVuCore
 import DejaVuModels
 
@@ -29,10 +29,7 @@ struct MachineOptions: ParsableArguments {
     transform: Numbers.share)
   var density: Double?
 
-  @Option(
-    help: ArgumentHelp(
-      "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
-  var isa: InstructionSet?
+  @OptionGroup var kernels: KernelOptions
 
   @Option(
     help: ArgumentHelp(
@@ -60,9 +57,7 @@ struct MachineOptions: ParsableArguments {
   }
 
   var cpu: CPUOptions {
-    CPUOptions(
-      threads: threads.count, instructionSet: isa ?? .best,
-      cacheType: cacheType)
+    kernels.cpu(threads: threads.count, cacheType: cacheType)
   }
 }
 
@@ -90,5 +85,4 @@ enum SparsityMode: Equatable {
   }
 }
 
-extension InstructionSet: ExpressibleByArgument {}
 extension DType: ExpressibleByArgument {}

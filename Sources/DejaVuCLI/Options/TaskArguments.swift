@@ -38,7 +38,7 @@ struct TaskArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Keep the scores of every item in this file, and take those that it holds.",
+      "Keep the scores of every item, and a sweep's windows, in this file, and take those that it holds.",
       valueName: "file"))
   var journal: String?
 
@@ -56,7 +56,7 @@ struct TaskArguments: ParsableArguments {
     }
     let others: [(String, Bool)] = [
       ("task-data", taskData != nil), ("shots", shots != nil), ("limit", limit != nil),
-      ("seed", seed != nil), ("journal", journal != nil), ("against", against != nil),
+      ("seed", seed != nil), ("against", against != nil),
     ]
     if let (name, _) = others.first(where: { $0.1 }) {
       throw ValidationError("--\(name) is for tasks; add --tasks")

@@ -61,10 +61,7 @@ struct WorkloadOptions: ParsableArguments {
       """, valueName: "type"))
   var promptArithmetic = PromptArithmetic.auto
 
-  @Option(
-    help: ArgumentHelp(
-      "Instruction set of the kernels (default: the fastest this machine has).", valueName: "name"))
-  var isa: InstructionSet?
+  @OptionGroup var kernels: KernelOptions
 
   /// What the options ask for; in a sweep depths that are not named are four, without prompts.
   func workload(sweeps: Bool) -> Workload {
@@ -77,7 +74,8 @@ struct WorkloadOptions: ParsableArguments {
     if !mode.isEmpty { workload.modes = Self.unique(mode) }
     workload.tokens = tokens
     workload.rounds = rounds
-    workload.instructionSet = isa ?? .best
+    workload.instructionSet = kernels.isa ?? .best
+    workload.activationBits = kernels.activationBits ?? .sixteen
     workload.multipliesPromptInBFloat16 = promptArithmetic.multipliesInBFloat16
     return workload
   }

@@ -49,7 +49,8 @@ struct CrossoverCache {
     return [
       model.loaded.fingerprint, model.loaded.model.format.name, Machine.processor,
       "\(ProcessInfo.processInfo.activeProcessorCount) cores", cpu.instructionSet.rawValue,
-      "\(cpu.threads) threads", cpu.cacheType?.rawValue ?? "own cache type",
+      "\(cpu.threads) threads", "\(cpu.activationBits.rawValue)-bit activations",
+      cpu.cacheType?.rawValue ?? "own cache type",
       plan == nil ? "no plan" : digest.hexDigest(), DejaVuCommand.configuration.version,
     ].joined(separator: ", ")
   }

@@ -73,6 +73,7 @@ struct GenerationFigures {
       "backend": .text(model.backendName),
       "threads": .whole(cpu.threads),
       "instruction_set": .text(cpu.instructionSet.rawValue),
+      "activation_bits": model.roundsActivations ? .whole(cpu.activationBits.rawValue) : .null,
       "temperature": .real(sampling.temperature),
       "seed": sampling.temperature > 0 ? .whole(Int(clamping: sampling.seed)) : .null,
     ]

@@ -11,6 +11,7 @@ extension Provenance {
           "processor": .text(machine.processor), "threads": .whole(machine.threads),
           "instruction_set": .text(machine.instructionSet), "backend": .text(machine.backend),
           "cache_type": .text(machine.cacheType),
+          "activation_bits": machine.activationBits.map { .whole($0) } ?? .null,
         ]
       ),
     ]

@@ -17,6 +17,8 @@ package struct Provenance: Codable, Hashable, Sendable {
     package var backend: String
     /// Type of cached keys and values.
     package var cacheType: String
+    /// Bits that activations are rounded to where weights are groupwise; nil where none are.
+    package var activationBits: Int?
   }
 
   /// Names the program's code: another one may compute otherwise.
@@ -29,6 +31,7 @@ package struct Provenance: Codable, Hashable, Sendable {
     machine = MachineUsed(
       processor: Machine.processor, threads: cpu.threads,
       instructionSet: cpu.instructionSet.rawValue, backend: model.backendName,
-      cacheType: cpu.cacheType?.rawValue ?? own)
+      cacheType: cpu.cacheType?.rawValue ?? own,
+      activationBits: model.roundsActivations ? cpu.activationBits.rawValue : nil)
   }
 }

@@ -148,7 +148,9 @@ package struct SpeedBench {
       model: subject.description,
       machine: .init(
         processor: Machine.processor, cores: LanguageModel.defaultThreads,
-        instructionSet: workload.instructionSet.rawValue, blas: blas,
+        instructionSet: workload.instructionSet.rawValue,
+        activationBits: subject.model.isGroupwise ? workload.activationBits.rawValue : nil,
+        blas: blas,
         blasMissing: blas == nil ? "no BLAS was found; install OpenBLAS" : nil),
       method: .init(
         rounds: workload.rounds, tokensPerRun: workload.tokens, seed: workload.seed,

@@ -16,12 +16,16 @@ extension SpeedReport {
   private var heading: String {
     let weights = model.recipe.map { "synthetic weights (\($0))" } ?? "real weights"
     return """
-      machine    \(machine.processor), \(machine.cores) cores, \(machine.instructionSet)
+      machine    \(machine.processor), \(machine.cores) cores, \(machine.instructionSet)\(rounding)
       model      \(model.shape), \(model.dtype), \(Self.gigabytes(model.weightBytes)), \(weights)
       method     medians of \(method.rounds) rounds of \(method.tokensPerRun) tokens; ranges are \
       lowest–highest round
 
       """ + (sparsityLine ?? "")
+  }
+
+  private var rounding: String {
+    machine.activationBits.map { ", activations in \($0) bits" } ?? ""
   }
 
   /// Bandwidth and product rate of the same run.

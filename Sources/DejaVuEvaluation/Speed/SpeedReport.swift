@@ -94,16 +94,20 @@ package struct SpeedReport: Codable, Hashable, Sendable {
     package let processor: String
     package let cores: Int
     package let instructionSet: String
+    /// Bits that activations are rounded to where weights are groupwise; nil where none are.
+    package let activationBits: Int?
     /// The BLAS' file, or nil with the reason in `blasMissing`.
     package let blas: String?
     package let blasMissing: String?
 
     package init(
-      processor: String, cores: Int, instructionSet: String, blas: String?, blasMissing: String?
+      processor: String, cores: Int, instructionSet: String, activationBits: Int?, blas: String?,
+      blasMissing: String?
     ) {
       self.processor = processor
       self.cores = cores
       self.instructionSet = instructionSet
+      self.activationBits = activationBits
       self.blas = blas
       self.blasMissing = blasMissing
     }
@@ -111,6 +115,7 @@ package struct SpeedReport: Codable, Hashable, Sendable {
     private enum CodingKeys: String, CodingKey {
       case processor, cores, blas
       case instructionSet = "instruction_set"
+      case activationBits = "activation_bits"
       case blasMissing = "blas_missing"
     }
 
@@ -119,6 +124,7 @@ package struct SpeedReport: Codable, Hashable, Sendable {
       try container.encode(processor, forKey: .processor)
       try container.encode(cores, forKey: .cores)
       try container.encode(instructionSet, forKey: .instructionSet)
+      try container.encode(activationBits, forKey: .activationBits)
       try container.encode(blas, forKey: .blas)
       try container.encode(blasMissing, forKey: .blasMissing)
     }

@@ -16,6 +16,8 @@ package struct Workload: Hashable, Sendable {
   package var rounds = 5
   package var seed: UInt64 = 1
   package var instructionSet = InstructionSet.best
+  /// What vectors are rounded to where they meet groupwise rows.
+  package var activationBits = ActivationBits.sixteen
   /// Whether prompts are multiplied in bfloat16; nil leaves it to the weights' type.
   package var multipliesPromptInBFloat16: Bool?
 
@@ -45,6 +47,6 @@ package struct Workload: Hashable, Sendable {
   package func options(threads: Int) -> CPUOptions {
     CPUOptions(
       threads: threads, instructionSet: instructionSet,
-      multipliesPromptInBFloat16: multipliesPromptInBFloat16)
+      multipliesPromptInBFloat16: multipliesPromptInBFloat16, activationBits: activationBits)
   }
 }
