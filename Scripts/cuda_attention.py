@@ -53,7 +53,7 @@ class Layer:
             "choice", count=c.integers([len(chosen)]), list=chosen, all=self.groups,
             stride=self.groups)
         self.choice = groups
-        c.card.launch(f"project_heads_{SUFFIXES[self.dtype]}", (3,), 320, make(
+        c.card.launch(f"project_heads_{SUFFIXES[self.dtype]}", (3,), 256, make(
             "project_arguments", groups=groups, x=self.halves[position],
             positions=c.integers([position]), query=self.query, key=self.key, value=self.value,
             query_bias=self.biases[0], key_bias=self.biases[1], value_bias=self.biases[2],
@@ -78,13 +78,17 @@ class Layer:
             window=self.window, rotary_half=self.half, splits=splits, sliding_window=sliding,
             scale=1 / math.sqrt(self.head)))
 
+    def merging(self, splits, context=0):
+        return make(
+            "context_arguments", positions=self.c.integers([self.position]), parts=self.parts,
+            context=context, heads=self.groups * self.per_group, head=self.head,
+            padded_head=self.padded_head, splits=splits, sliding_window=self.sliding)
+
     def contexts(self, splits):
         c, heads = self.c, self.groups * self.per_group
         context = c.blank(heads * self.head)
-        c.card.launch("merge_context", (-(-heads * self.head // 256),), 256, make(
-            "context_arguments", positions=c.integers([self.position]), parts=self.parts,
-            context=context, heads=heads, head=self.head, padded_head=self.padded_head,
-            splits=splits, sliding_window=self.sliding))
+        c.card.launch("merge_context", (-(-heads * self.head // 256),), 256,
+                      self.merging(splits, context))
         return context.view(heads, self.head)
 
     def product(self, weight, bias, positions):
@@ -176,9 +180,9 @@ def check_reading(c, length, head, groups, per_group, half, splits, alibi, slidi
         tiles = -(-width // (2 * 32 * 16 // torch.finfo(dtype).bits * 8))
         sums = c.blank(slices, width)
         c.card.launch(f"sum_heads_{suffix}", (tiles, slices), 256, make(
-            "output_arguments", groups=choice, context=merged, output=output, out=sums,
-            row_stride=width, padded_width=width, out_stride=width, head=head,
-            heads_per_group=per_group), 4 * (groups + 1))
+            "output_arguments", groups=choice, context=layer.merging(splits), output=output,
+            out=sums, row_stride=width, padded_width=width, out_stride=width,
+            heads_per_group=per_group), 4 * (groups + 2 + heads * head))
         index = chosen.long()
         weights = output.double().view(groups, per_group * head, width)[index]
         values = merged.double().view(groups, per_group * head)[index]
@@ -259,5 +263,8 @@ def check(c):
         "fork_arguments", **{"from": pieces}, to=copy, from_stride=16, to_stride=12, pieces=12))
     c.same("fork_planes", copy, pieces[:, :48])
     words = c.integers([3] * 300)
-    c.card.launch("clear_words", (1,), 256, make("clear_arguments", words=words, count=299))
+    settled, saved = c.integers(range(400)), c.integers([0] * 400)
+    c.card.launch("clear_words", (2,), 256, make(
+        "clear_arguments", words=words, count=299, settled=settled, saved=saved, entries=400))
     c.same("clear_words", words, c.integers([0] * 299 + [3]))
+    c.same("clear_words: what was settled", saved, settled)

@@ -163,7 +163,7 @@ def compile_kernels(architecture, chunks):
     found = [f for folder in nvidia.__path__
              for f in glob.glob(folder + "/**/libnvrtc.so*", recursive=True)]
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
-    files = ["common.cuh", "stream.cu", "attention.cu", "gather.cu", "choose.cu", "prompt.cu"]
+    files = ["common.cuh", "score.cu", "stream.cu", "attention.cu", "gather.cu", "choose.cu", "prompt.cu"]
     text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)

@@ -322,6 +322,7 @@ def check_scores(c):
             expected = (rounded @ weights[:, :width].T + bias.double()) * gain.double()
             c.compare(f"score_rows {bits} bits, {rows} x {columns}", scores, expected, 1e-3)
             check_listed(c, f"{bits} bits, {rows} x {columns}", job, rows, scores[0], shared)
+            check_riders(c, f"{bits} bits, {rows} x {columns}", job, rows, scores[0], shared)
     width, rows = 300, 96
     codes, scales, weights = coded(c, rows, 320, 8)
     x, scores = c.floats(width), c.blank(rows)
@@ -350,6 +351,36 @@ def check_listed(c, what, job, rows, expected, shared):
             c.same(f"score_rows {what}: job {j}", scores[j], expected)
             c.same(f"score_rows {what}: job {j} above {limits[j]}",
                    lists[j, :max(int(counts[j]), 0)], chosen)
+
+
+def check_riders(c, what, job, rows, expected, shared):
+    """The same two jobs beside attention, where rows are marked, and listed beside a sum."""
+    bits = c.blank(2, rows // 32 + 1, dtype=torch.int32)
+    chosen = (expected > 0.25).nonzero().flatten().int()
+    scores, counts = c.blank(2, rows), c.blank(2, dtype=torch.int32)
+    lists = c.blank(2, rows, dtype=torch.int32)
+    ride(c, make("score_arguments", count=2, jobs=[make(
+        "score_job", scores=scores[j], bits_above=bits[j], threshold=0.25, first_block=4 * j,
+        blocks=(4, 3)[j], **job) for j in range(2)]), shared)
+    stream, parts = c.floats(200), c.floats(1, 200)
+    c.card.launch("add_parts", (4, 1), 512, make(
+        "add_arguments", x=stream, parts=parts, width=200, stride=200, slices=1, part_stride=200,
+        lists=[make("list_job", bits_above=bits[j], count=counts[j:], list=lists[j], rows=rows)
+               for j in range(2)]))
+    c.card.wait()
+    for j in range(2):
+        c.same(f"attend_cache {what}: rider {j}", scores[j], expected)
+        c.same(f"add_parts {what}: list {j}", lists[j, :max(int(counts[j]), 0)], chosen)
+
+
+def ride(c, riders, shared):
+    """One head over one position, and two jobs of seven blocks beside it."""
+    queries, cache, parts = c.floats(128), c.floats(4, 128).half(), c.blank(1, 4, 130)
+    positions, settled = c.integers([0]), c.integers([0])
+    c.card.launch("attend_cache", (1, 4, 3), 128, make(
+        "attend_arguments", groups=make("choice", all=1), positions=positions, queries=queries,
+        keys=cache, values=cache, settled=settled, parts=parts, head=128, padded_head=128,
+        heads_per_group=1, group_count=1, capacity=4, splits=4, scale=1.0, riders=riders), shared)
 
 
 def check_lists(c):

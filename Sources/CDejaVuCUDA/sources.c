@@ -8,6 +8,8 @@ static const char text[] = {
     ,
 #embed "kernels/common.cuh"
     ,
+#embed "kernels/score.cu"
+    ,
 #embed "kernels/stream.cu"
     ,
 #embed "kernels/attention.cu"

@@ -32,8 +32,9 @@ package struct SyntheticSparsity {
     package var mlpOverlap = 0.45
     /// The same of head groups.
     package var headOverlap = 0.6
-    /// Where the choosers of neurons look; those of heads look at their own layer's input.
+    /// Where the choosers of neurons look, and those of heads.
     package var neuronPlacement = Placement.afterAttention
+    package var headPlacement = Placement.same
     package var seed: UInt64 = 1
 
     package init() {}
@@ -57,7 +58,10 @@ package struct SyntheticSparsity {
   package init(architecture: Architecture, options: Options) {
     self.options = options
     let kinds: [(RowAxis, Placement, Double, Double, Int)] = [
-      (.heads, .same, options.headDensity, options.headOverlap, architecture.kvHeads),
+      (
+        .heads, options.headPlacement, options.headDensity, options.headOverlap,
+        architecture.kvHeads
+      ),
       (
         .neurons, options.neuronPlacement, options.mlpDensity, options.mlpOverlap,
         architecture.neurons

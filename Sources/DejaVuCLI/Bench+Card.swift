@@ -38,6 +38,7 @@ extension Bench {
     options.rank = sparse.predictorRank ?? 1024
     options.bits = sparse.predictorBits ?? 8
     options.window = sparse.window ?? 16
+    options.headPlacement = sparse.headPlacement ?? options.headPlacement
     options.seed = synthetic.options.seed
     let longest = (options.depths.max() ?? 0) + options.tokens
     guard longest <= shape.context else {
@@ -88,8 +89,8 @@ struct CardReport {
   var text: String {
     var lines = [
       "\(shape) in \(dtype.rawValue) on \(card): synthetic weights, \(weightBytes / 1_000_000) MB",
-      "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; heads by "
-        + "the layer's input, neurons \(options.neuronPlacement.rawValue)",
+      "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; placed "
+        + "\(options.headPlacement.rawValue) for heads, \(options.neuronPlacement.rawValue) for neurons",
       "mode    depth   ms/token   on card   MB/token   read GB/s   share   nodes   neurons   heads"
         + "   overlap   speedup",
     ]
@@ -115,6 +116,7 @@ struct CardReport {
       ("rounds", .whole(options.rounds)), ("tokens_per_run", .whole(options.tokens)),
       ("predictor_rank", .whole(options.rank)), ("predictor_bits", .whole(options.bits)),
       ("rule", .text("threshold")), ("neuron_placement", .text(options.neuronPlacement.rawValue)),
+      ("head_placement", .text(options.headPlacement.rawValue)),
       ("decode", .array(rows.map(json))),
     ])
   }

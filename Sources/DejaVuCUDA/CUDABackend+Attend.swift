@@ -17,7 +17,7 @@ extension CUDABackend {
 
   /// All groups, or those of a list.
   private func choice(_ heads: RowChoice<CUDARows>) -> dv_choice {
-    if case .listed(let rows) = heads { return rows.choice(for: launchNumber) }
+    if case .listed(let rows) = heads { return listed(rows) }
     return allRows(architecture.kvHeads)
   }
 
@@ -34,15 +34,16 @@ extension CUDABackend {
     prepare(x, matrix: model.layers[layer].query, floats: false)
     projectHeads(layer: layer, groups: choice(heads), slice: slice, settlesOnly: false)
     attendCache(layer: layer, groups: choice(heads), slice: slice)
-    mergeContext(slice)
+    scoreRiders()
     if case .ranked(let measure, let rule, let chosen) = heads {
       precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
+      launch(
+        .mergeContext, Grid((architecture.heads * architecture.headWidth + 255) / 256),
+        merging(slice))
       rankGroups(layer: layer, by: rule, into: chosen)
-    }
-    if case .ranked(_, _, let chosen) = heads {
-      sumHeads(layer: layer, groups: chosen.choice(for: launchNumber))
+      sumHeads(layer: layer, groups: chosen.choice(for: launchNumber), slice: slice)
     } else {
-      sumHeads(layer: layer, groups: choice(heads))
+      sumHeads(layer: layer, groups: choice(heads), slice: slice)
     }
     out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
     let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
@@ -81,7 +82,7 @@ extension CUDABackend {
     job.settles_only = settlesOnly ? 1 : 0
     let pairs = (a.heads + 2 * a.kvHeads) * ((a.headWidth + 1) / 2)
     launch(
-      .projectHeads, weights.query.dtype, Grid(geometry.blocks(rows: pairs, warps: 10)),
+      .projectHeads, weights.query.dtype, Grid(geometry.blocks(rows: pairs, warps: 8)),
       sharedBytes: cacheLayout.keptBytes + 8 * a.kvHeads * (cache.window / 4 + 2), job)
   }
 
@@ -112,33 +113,38 @@ extension CUDABackend {
     job.splits = Int32(geometry.splits)
     job.sliding_window = Int32(a.slidingWindow ?? 0)
     job.scale = scoreScale
-    launch(.attendCache, Grid(a.kvHeads, geometry.splits, a.headsPerGroup), job)
+    let (riders, plane) = (riders(warps: 4), a.kvHeads * geometry.splits)
+    job.riders = riders.arguments
+    let planes = (riders.blocks + plane - 1) / plane
+    launch(
+      .attendCache, Grid(a.kvHeads, geometry.splits, a.headsPerGroup + planes),
+      sharedBytes: riders.sharedBytes, job)
   }
 
   /// 1 / √h.
   private var scoreScale: Float { 1 / Float(architecture.headWidth).squareRoot() }
 
-  private func sumHeads(layer: Int, groups: dv_choice) {
+  private func sumHeads(layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>) {
     let (output, a) = (model.layers[layer].output, architecture)
+    let lanes = (a.heads * a.headWidth + geometry.slices - 1) / geometry.slices
     launch(
       .sumHeads, output.dtype, Grid(geometry.tiles, geometry.slices),
-      sharedBytes: 4 * (a.kvHeads + 1),
+      sharedBytes: 4 * (a.kvHeads + 1 + lanes),
       dv_output_arguments(
-        groups: groups, context: scratch.context.row(0), output: output.address,
+        groups: groups, context: merging(slice), output: output.address,
         out: scratch.sums.row(0), row_stride: output.elementStride,
         padded_width: Int32(output.paddedColumns), out_stride: Int32(scratch.sums.stride),
-        head: Int32(a.headWidth), heads_per_group: Int32(a.headsPerGroup)))
+        heads_per_group: Int32(a.headsPerGroup)))
   }
 
-  private func mergeContext(_ slice: SequenceSlice<CUDACache>) {
+  /// How the context comes from attention's parts.
+  private func merging(_ slice: SequenceSlice<CUDACache>) -> dv_context_arguments {
     let a = architecture
-    launch(
-      .mergeContext, Grid((a.heads * a.headWidth + 255) / 256),
-      dv_context_arguments(
-        positions: scratch.positions(token: slice.start), parts: scratch.attentionParts.address,
-        context: scratch.context.row(0), heads: Int32(a.heads), head: Int32(a.headWidth),
-        padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits),
-        sliding_window: Int32(a.slidingWindow ?? 0)))
+    return dv_context_arguments(
+      positions: scratch.positions(token: slice.start), parts: scratch.attentionParts.address,
+      context: scratch.context.row(0), heads: Int32(a.heads), head: Int32(a.headWidth),
+      padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits),
+      sliding_window: Int32(a.slidingWindow ?? 0))
   }
 
   /// Lists the groups whose contributions meet the rule, for every token.

@@ -120,7 +120,7 @@ extension CUDABackend {
   /// cache's type; choices that wait are made beside it.
   func prepare(_ x: CUDABuffer, matrix: RowMatrix, floats: Bool) {
     let (source, norm) = reading(x)
-    makeChoices(
+    roundChoices(
       preparing: preparation(
         source, norm, width: architecture.hidden, matrix: matrix, floats: floats))
   }
@@ -168,13 +168,16 @@ extension CUDABackend {
     let parts =
       contribution.parts ?? (address: contribution.row(0), count: 1, stride: contribution.stride)
     willWrite(x)
-    let (width, sums) = (architecture.hidden, scratch.tileSums)
-    launch(
-      .addParts, Grid((width + 127) / 128, batch.tokens.count),
-      dv_add_arguments(
-        x: x.row(0), parts: parts.address, bias: vector.address, tiles: isSingle ? sums.address : 0,
-        width: Int32(width), stride: Int32(x.stride), slices: Int32(parts.count),
-        part_stride: Int32(parts.stride)))
+    let (width, sums, lists) = (architecture.hidden, scratch.tileSums, listRiders())
+    var job = dv_add_arguments()
+    (job.x, job.parts, job.bias) = (x.row(0), parts.address, vector.address)
+    if isSingle { job.tiles = sums.address }
+    (job.width, job.stride) = (Int32(width), Int32(x.stride))
+    (job.slices, job.part_stride) = (Int32(parts.count), Int32(parts.stride))
+    withUnsafeMutableBytes(of: &job.lists) { bytes in
+      lists.withUnsafeBytes { bytes.copyMemory(from: $0) }
+    }
+    launch(.addParts, Grid((width + 127) / 128 + lists.count, batch.tokens.count), job)
     guard isSingle else { return }
     tilesOwner?.tiles = nil
     x.tiles = (sums.address, 128)
@@ -245,7 +248,7 @@ extension CUDABackend {
   private func projectRows(
     _ matrix: RowMatrix, _ x: dv_address, _ norm: dv_norm, to y: dv_address, flag: dv_address = 0
   ) {
-    makeChoices(
+    roundChoices(
       preparing: preparation(x, norm, width: matrix.columns, matrix: matrix, floats: true))
     launch(
       .projectRows, matrix.dtype, Grid(geometry.blocks(rows: matrix.rows, warps: 16)),

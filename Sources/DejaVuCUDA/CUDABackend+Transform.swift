@@ -31,7 +31,7 @@ extension CUDABackend {
       if measure == .product { products = scratch.scores.row(0) }
     }
     let choice = { [self] (rows: CUDARows?) in
-      rows?.choice(for: launchNumber) ?? allRows(architecture.neurons)
+      rows.map { self.listed($0) } ?? allRows(architecture.neurons)
     }
     prepare(x, matrix: model.layers[layer].bundle.matrix, floats: true)
     raise(layer: layer, choice(listed), products: products)

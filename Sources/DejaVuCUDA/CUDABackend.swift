@@ -43,8 +43,10 @@ package final class CUDABackend: Backend {
   /// Steps since the backend was made, and launches of all of them.
   private(set) var stepNumber = 0
   private(set) var launchNumber = 0
-  /// Choices that the next launch of another kind makes first, all at once.
+  /// Choices whose vectors the next launch of another kind rounds first, all at once.
   var pendingChoices: [PendingChoice] = []
+  /// Choices that have begun.
+  var riding: [Riding] = []
   /// The buffer whose tiles were summed last.
   var tilesOwner: CUDABuffer?
   /// Choosers that were copied to the card.
@@ -52,7 +54,11 @@ package final class CUDABackend: Backend {
   /// What the running step may still read.
   var retired: [DeviceMemory] = []
   /// Whether steps are timed by the card's own clock.
-  package var timesSteps = false
+  package var timesSteps = false {
+    didSet { clock = timesSteps ? StepClock(device) : nil }
+  }
+  /// Whether a step that came twice in a row is replayed again before its launches are known.
+  package var expectsSteps = true
   /// Milliseconds of the last step from its first kernel to the arrival of its logits, where steps
   /// are timed.
   package private(set) var stepMilliseconds = 0.0
@@ -60,8 +66,13 @@ package final class CUDABackend: Backend {
   package var measuresLevels = false
   private let cacheContext: CacheContext
   private var recorder = StepRecorder()
+  private var clock: StepClock?
+  /// The step that runs already, in the expectation that it is this one.
+  private var expected: RecordedStep?
   /// Whether part of the step has run already.
   private var isBroken = false
+  /// Whether the host changes what the step's launches read.
+  var readsHost = false
   /// A failure to find memory in a verb, which must not throw.
   private var shortage: BackendError?
 
@@ -112,6 +123,8 @@ package final class CUDABackend: Backend {
   /// Decode steps that were replayed whole, and the kernels of the last of them.
   package var replays: Int { recorder.replays }
   package var graphNodes: Int { recorder.nodes }
+  /// Steps that were replayed before their launches were known, and rightly so; and the others.
+  package var guesses: (right: Int, wrong: Int) { (recorder.guesses, recorder.mistakes) }
   var isSingle: Bool { batch.tokens.count == 1 }
 
   package func makeBuffer(width: Int) -> CUDABuffer {
@@ -142,12 +155,13 @@ package final class CUDABackend: Backend {
     device.enter()
     self.batch = batch
     stepNumber += 1
-    isBroken = false
+    (isBroken, readsHost) = (false, false)
     launches.removeAll()
     notes.removeAll(keepingCapacity: true)
     pendingNorm?.deferred = nil
     pendingNorm = nil
     pendingChoices.removeAll(keepingCapacity: true)
+    riding.removeAll(keepingCapacity: true)
     // Embeddings come without sums.
     tilesOwner?.tiles = nil
     let positions = batch.slices.map { slice in
@@ -162,11 +176,62 @@ package final class CUDABackend: Backend {
         positions: positions.max() ?? 0)
     }
     scratch.upload(batch)
-    launch(
-      .clearWords, Grid(1),
-      dv_clear_arguments(words: scratch.results, count: Int32(scratch.resultWords)))
+    runExpected()
+    clearCounters()
     tally.tokens += batch.tokens.count
   }
+
+  /// Counters start at zero, and what the cache has settled is saved.
+  private func clearCounters() {
+    let words = scratch.resultWords
+    var job = dv_clear_arguments()
+    (job.words, job.count) = (scratch.results, Int32(words))
+    if let cache = single, cache.window > 0 {
+      (job.settled, job.saved) = (cache.debts.settled, cache.debts.saved)
+      job.entries = Int32(cache.debts.entries)
+    }
+    launch(.clearWords, Grid((max(words, Int(job.entries)) + 255) / 256), job)
+  }
+
+  /// The cache of a step of one token.
+  private var single: CUDACache? {
+    isSingle ? batch.slices.first { $0.count == 1 }?.cache : nil
+  }
+
+  // Expected steps --------------------------------------------------------------------------------
+
+  private var stepKey: StepKey? {
+    single.map {
+      StepKey(
+        cache: ObjectIdentifier($0), wanted: batch.wanted.count, releases: device.releases)
+    }
+  }
+
+  /// Replays the step that is expected, while the host finds out whether it is the one.
+  private func runExpected() {
+    guard expectsSteps, shortage == nil, let key = stepKey, let step = recorder.expected(key)
+    else { return }
+    clock?.start()
+    step.replay()
+    fetch()
+    expected = step
+  }
+
+  private func fetch() {
+    scratch.fetch(wanted: batch.wanted.count)
+    clock?.stop()
+  }
+
+  /// Whether the step has run already; one that should not have run is undone.
+  private func hasRun(_ launches: LaunchList?) -> Bool {
+    guard let step = expected else { return false }
+    expected = nil
+    if recorder.confirm(step, is: launches) { return true }
+    single?.restoreDebts()
+    return false
+  }
+
+  // Launches --------------------------------------------------------------------------------------
 
   /// Appends a launch to the step.
   func launch<Arguments: BitwiseCopyable>(
@@ -174,7 +239,7 @@ package final class CUDABackend: Backend {
     _ arguments: Arguments
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
-    makeChoices()
+    roundChoices()
     module.allow(kernel, type, sharedBytes: sharedBytes)
     launches.append(
       module.function(kernel, type), threads: kernel.shape.threads, grid: grid,
@@ -192,6 +257,7 @@ package final class CUDABackend: Backend {
   /// Runs what the step has come to, for whoever looks at it in between.
   func flush() {
     makeChoices()
+    _ = hasRun(nil)
     isBroken = true
     launches.run(on: device)
     launches.removeAll()
@@ -200,16 +266,17 @@ package final class CUDABackend: Backend {
   package func synchronize() throws(BackendError) {
     makeChoices()
     if let shortage { throw shortage }
-    let events = timesSteps ? (device.makeEvent(), device.makeEvent()) : (nil, nil)
-    device.record(events.0)
-    if isBroken || !isSingle { flush() } else { recorder.run(launches, on: device) }
-    scratch.fetch(wanted: batch.wanted.count)
-    device.record(events.1)
-    device.wait()
-    if timesSteps {
-      stepMilliseconds = device.milliseconds(from: events.0, to: events.1)
-      for case let event? in [events.0, events.1] { _ = device.driver.release_event?(event) }
+    if !hasRun(launches) {
+      clock?.start()
+      if isBroken || !isSingle {
+        flush()
+      } else {
+        recorder.run(launches, key: readsHost ? nil : stepKey, on: device)
+      }
+      fetch()
     }
+    device.wait()
+    if let clock { stepMilliseconds = clock.milliseconds }
     retired.removeAll()
     try device.throwFailure()
     for slice in batch.slices { slice.cache.grow(by: slice.count) }

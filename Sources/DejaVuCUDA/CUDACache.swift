@@ -28,7 +28,8 @@ package final class CUDACache: SequenceCache {
   private let values: DeviceMemory
   /// `[layer][window, keptStride]` in the cache's type.
   private let keptMemory: DeviceMemory?
-  /// int32 `[layer][group]`, the first position whose key and value are not stored.
+  /// int32 `[layer][group]`, the first position whose key and value are not stored; then the same as
+  /// it was before the step.
   private let settledMemory: DeviceMemory
 
   init(
@@ -48,7 +49,7 @@ package final class CUDACache: SequenceCache {
         device, byteCount: layout.layers * window * layout.keptBytes, what: "kept inputs")
       : nil
     settledMemory = try DeviceMemory(
-      device, byteCount: 4 * layout.layers * layout.groups, what: "the cache's debts")
+      device, byteCount: 2 * 4 * layout.layers * layout.groups, what: "the cache's debts")
     // Lanes behind a head's width are multiplied with zeros and must be numbers.
     for memory in [keys, values, settledMemory] { memory.clear() }
     keptMemory?.clear()
@@ -79,7 +80,7 @@ package final class CUDACache: SequenceCache {
       as [(DeviceMemory?, DeviceMemory?)]
     {
       guard let from, let to else { continue }
-      context.copy(from, to: to)
+      context.copy(from.address, to: to.address, bytes: from.byteCount)
     }
     copy.count = count
     try context.device.throwFailure()
@@ -95,6 +96,20 @@ package final class CUDACache: SequenceCache {
       guard let base = $0.baseAddress else { return }
       context.device.copy(base, to: settledMemory.address, bytes: $0.count)
     }
+  }
+
+  /// What all layers have settled, and where a step saves it.
+  var debts: (settled: dv_address, saved: dv_address, entries: Int) {
+    let entries = layout.layers * layout.groups
+    return (settledMemory.address, settledMemory.address + dv_address(4 * entries), entries)
+  }
+
+  /// Undoes what a step settled that should not have run: what it stored is written again before it
+  /// is read.
+  func restoreDebts() {
+    guard window > 0 else { return }
+    let (settled, saved, entries) = debts
+    context.copy(saved, to: settled, bytes: 4 * entries)
   }
 
   /// Called when a step has written `tokens` more positions in every layer.
@@ -147,10 +162,9 @@ final class CacheContext {
     list.run(on: device)
   }
 
-  func copy(_ from: DeviceMemory, to: DeviceMemory) {
+  func copy(_ from: dv_address, to: dv_address, bytes: Int) {
     guard device.failure == nil else { return }
     device.check(
-      device.driver.copy_inside?(to.address, from.address, from.byteCount, device.stream),
-      "a cache cannot be copied")
+      device.driver.copy_inside?(to, from, bytes, device.stream), "a cache cannot be copied")
   }
 }

@@ -22,6 +22,8 @@ package final class CUDADevice {
   private let ordinal: Int32
   let stream: dejavu_handle
   private(set) var failure: BackendError?
+  /// Pieces of memory that were given back: while it stays the same, addresses mean what they meant.
+  var releases = 0
 
   /// Opens the first card.
   ///

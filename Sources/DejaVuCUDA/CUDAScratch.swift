@@ -37,10 +37,11 @@ final class CUDAScratch {
   let jobMarks: CUDABuffer
   /// float `[H]`, with ALiBi.
   let slopes: DeviceMemory?
-  /// int32 `[T]` token ids, then `[T]` positions.
+  /// int32 `[T]` token ids, then `[T]` positions, of the tokens of a batch.
   private let ids: DeviceMemory
   private let hostIds: PinnedMemory
   private let idCapacity: Int
+  private var idCount = 0
   /// A flag, counters `[L, 8]`, then logits `[wanted, V]`.
   private var resultMemory: DeviceMemory
   private var hostResults: PinnedMemory
@@ -124,20 +125,19 @@ final class CUDAScratch {
   // Tokens ----------------------------------------------------------------------------------------
 
   var tokenIds: dv_address { ids.address }
-  func positions(token: Int) -> dv_address { ids.address + dv_address(4 * (idCapacity + token)) }
+  func positions(token: Int) -> dv_address { ids.address + dv_address(4 * (idCount + token)) }
 
   func upload(_ batch: StepBatch<CUDACache>) {
     precondition(batch.tokens.count <= idCapacity, "\(batch.tokens.count) tokens in one batch")
     let host = hostIds.base.assumingMemoryBound(to: Int32.self)
+    idCount = batch.tokens.count
     for (t, token) in batch.tokens.enumerated() { host[t] = token }
     for slice in batch.slices {
       for i in 0..<slice.count {
-        host[idCapacity + slice.start + i] = Int32(slice.position + i)
+        host[idCount + slice.start + i] = Int32(slice.position + i)
       }
     }
-    let bytes = 4 * batch.tokens.count
-    device.copyLater(hostIds.base, to: ids.address, bytes: bytes)
-    device.copyLater(hostIds.base + 4 * idCapacity, to: positions(token: 0), bytes: bytes)
+    device.copyLater(hostIds.base, to: ids.address, bytes: 2 * 4 * idCount)
   }
 
   // Room ------------------------------------------------------------------------------------------

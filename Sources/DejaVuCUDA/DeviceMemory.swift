@@ -19,7 +19,10 @@ package final class DeviceMemory {
     self.byteCount = bytes
   }
 
-  deinit { _ = device.driver.release?(address) }
+  deinit {
+    device.releases += 1
+    _ = device.driver.release?(address)
+  }
 
   /// Where the memory lies on the card.
   package var deviceAddress: UInt64 { address }
@@ -49,7 +52,10 @@ final class PinnedMemory {
     base = memory
   }
 
-  deinit { _ = device.driver.release_host?(base) }
+  deinit {
+    device.releases += 1
+    _ = device.driver.release_host?(base)
+  }
 
   /// Where the card sees it: at the host's own address.
   var address: dv_address { dv_address(UInt(bitPattern: base)) }

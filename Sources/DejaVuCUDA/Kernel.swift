@@ -30,7 +30,7 @@ enum Kernel: Int, CaseIterable {
     case .assignList: ("assign_list", 256, false)
     case .readMemory: ("read_memory", 512, false)
     case .fillRows: ("fill_rows", 256, true)
-    case .projectHeads: ("project_heads", 320, true)
+    case .projectHeads: ("project_heads", 256, true)
     case .attendCache: ("attend_cache", 128, false)
     case .mergeContext: ("merge_context", 256, false)
     case .clipSettled: ("clip_settled", 256, false)

@@ -1,5 +1,6 @@
 import CDejaVuCUDA
 import DejaVuCore
+import Foundation
 
 /// How many blocks a launch has, along three axes.
 struct Grid {
@@ -71,17 +72,7 @@ final class LaunchList {
   }
 
   func isEqual(to other: LaunchList) -> Bool {
-    guard byteCount == other.byteCount, count == other.count else { return false }
-    var at = 0
-    // Headers and arguments are whole words.
-    while at < byteCount {
-      guard
-        base.load(fromByteOffset: at, as: UInt64.self)
-          == other.base.load(fromByteOffset: at, as: UInt64.self)
-      else { return false }
-      at += 8
-    }
-    return true
+    byteCount == other.byteCount && memcmp(base, other.base, byteCount) == 0
   }
 
   func copy() -> LaunchList {
@@ -157,34 +148,5 @@ final class RecordedStep {
   func replay() {
     guard device.failure == nil else { return }
     device.check(device.driver.launch_graph?(graph, device.stream), "a step cannot be replayed")
-  }
-}
-
-/// The steps seen last: one that comes again is recorded, and replayed from then on.
-struct StepRecorder {
-  private var candidates: [LaunchList] = []
-  private var recorded: [RecordedStep] = []
-  private static let most = 6
-  /// Steps that were replayed, for tests and reports.
-  private(set) var replays = 0
-  private(set) var nodes = 0
-
-  mutating func run(_ launches: LaunchList, on device: CUDADevice) {
-    if let at = recorded.firstIndex(where: { $0.launches.isEqual(to: launches) }) {
-      recorded[at].replay()
-      (replays, nodes) = (replays + 1, recorded[at].nodes)
-      return
-    }
-    if let at = candidates.firstIndex(where: { $0.isEqual(to: launches) }),
-      let step = RecordedStep(candidates.remove(at: at), on: device)
-    {
-      recorded.insert(step, at: 0)
-      if recorded.count > Self.most { recorded.removeLast() }
-      (replays, nodes) = (replays + 1, step.nodes)
-      return step.replay()
-    }
-    launches.run(on: device)
-    candidates.insert(launches.copy(), at: 0)
-    if candidates.count > Self.most { candidates.removeLast() }
   }
 }

@@ -117,6 +117,7 @@ DEVICE Quad stream(const void *from) {
 DEVICE f16 stream_half(const f16 *from) { return *from; }
 DEVICE void copy_quad(void *to, const void *from) { *(Quad *)to = stream(from); }
 
+#include "../../Sources/CDejaVuCUDA/kernels/score.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"

@@ -35,6 +35,35 @@ typedef struct {
   int early;
 } dv_choice;
 
+/// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being x in 8 bits.
+typedef struct {
+  /// Floats, or 8 bits and their units where they were prepared.
+  dv_address x, rounded, units;
+  dv_address codes, scales, bias, gain, scores;
+  /// One bit for each row above the threshold; 0 where only scores are wanted.
+  dv_address bits_above;
+  /// Where the same launch lists them: a ticket that is zero between launches, and a choice's count
+  /// and list; 0 where a later one does.
+  dv_address ticket, count, list;
+  int width, columns, rows, bits, x_stride, rounded_stride, score_stride;
+  /// Blocks before this one's, and its own.
+  int first_block, blocks;
+  float threshold;
+} dv_score_job;
+
+/// Choosers that read at the same time.
+enum { dv_score_jobs = 4 };
+typedef struct {
+  dv_score_job jobs[dv_score_jobs];
+  int count;
+} dv_score_arguments;
+
+/// Lists the rows whose bits are set.
+typedef struct {
+  dv_address bits_above, count, list;
+  int rows;
+} dv_list_job;
+
 /// out[t] = table[ids[t] + offset], or added to what is there.
 typedef struct {
   dv_address table, ids, out;
@@ -54,6 +83,8 @@ typedef struct {
   /// float `[tiles, 2]` of 128 columns each, as norms want them; 0 where nobody asks.
   dv_address tiles;
   int width, stride, slices, part_stride;
+  /// Lists that are made beside the sums.
+  dv_list_job lists[dv_score_jobs];
 } dv_add_arguments;
 
 /// norm(x[t]), for all who read it: each of three forms where its address is not 0.
@@ -107,20 +138,24 @@ typedef struct {
   /// Positions that are seen; 0 means all.
   int sliding_window;
   float scale;
+  /// What is scored beside it.
+  dv_score_arguments riders;
 } dv_attend_arguments;
-
-/// parts[s] = Σ over a slice of the chosen groups' lanes of context[lane] · output[lane].
-typedef struct {
-  dv_choice groups;
-  dv_address context, output, out;
-  int row_stride, padded_width, out_stride, head, heads_per_group;
-} dv_output_arguments;
 
 /// context[i · h + lane] from the parts of attention.
 typedef struct {
   dv_address positions, parts, context;
   int heads, head, padded_head, splits, sliding_window;
 } dv_context_arguments;
+
+/// parts[s] = Σ over a slice of the chosen groups' lanes of context[lane] · output[lane].
+typedef struct {
+  dv_choice groups;
+  /// The context comes from the parts of attention.
+  dv_context_arguments context;
+  dv_address output, out;
+  int row_stride, padded_width, out_stride, heads_per_group;
+} dv_output_arguments;
 
 /// values[entry] = σ(x · up[n] + b), or σ(x · gate[n] + b) · (x · up[n] + b); x is prepared.
 typedef struct {
@@ -184,27 +219,6 @@ typedef struct {
   int stride, width, activation;
 } dv_activate_arguments;
 
-/// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being x in 8 bits.
-typedef struct {
-  /// Floats, or 8 bits and their units where they were prepared.
-  dv_address x, rounded, units;
-  dv_address codes, scales, bias, gain, scores;
-  /// Where the rows above the threshold are listed: one bit a row, a ticket that is zero between
-  /// launches, and a choice's count and list; 0 where only scores are wanted.
-  dv_address bits_above, ticket, count, list;
-  int width, columns, rows, bits, x_stride, rounded_stride, score_stride;
-  /// Blocks before this one's, and its own.
-  int first_block, blocks;
-  float threshold;
-} dv_score_job;
-
-/// Choosers that read at the same time.
-enum { dv_score_jobs = 4 };
-typedef struct {
-  dv_score_job jobs[dv_score_jobs];
-  int count;
-} dv_score_arguments;
-
 /// Lists the rows whose scores are above a threshold, or above the highest left out.
 typedef struct {
   dv_address scores, counts, lists;
@@ -250,10 +264,12 @@ typedef struct {
   int from_stride, to_stride, pieces;
 } dv_fork_arguments;
 
-/// words[i] = 0.
+/// words[i] = 0; what a cache has settled is copied to where a step that should not have run finds it.
 typedef struct {
   dv_address words;
-  int count;
+  /// int `[entries]`.
+  dv_address settled, saved;
+  int count, entries;
 } dv_clear_arguments;
 
 /// Reads 16-byte pieces and keeps nothing: what the card's memory gives.

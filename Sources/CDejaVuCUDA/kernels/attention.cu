@@ -66,19 +66,34 @@ DEVICE void ask_pair(Pieces &pieces, const T *row, int apart, int from, int padd
   }
 }
 
-/// One lane's share of two rows' products with several vectors, in an order that knows nothing of
-/// how many there are.
+/// A pair's products are summed in parts of whole chunks, wherever the parts are computed: by one warp, or
+/// side by side by several. A block shares out as many pairs as take half the time of a whole one.
+enum { pair_parts = 4, pair_stride = row_pieces / 2, shared_pairs = 4 };
+
+/// Every lane's sums with two rows at four positions; in shared memory, since registers are few.
+typedef float PairSums[2][4][32];
+
+/// The first column of a part.
+template <class T> DEVICE int part_start(int part, int padded) {
+  const int chunk = pair_stride * 32 * Pack<T>::count;
+  return (padded + chunk - 1) / chunk * part / pair_parts * chunk;
+}
+
+/// One lane's share of a part's products with several vectors, in an order that knows nothing of how
+/// many there are. The first pieces were asked for; pieces up to `end` are asked for in time. Added to
+/// `totals`, or put there by whoever comes first.
 template <class T, int vectors>
-DEVICE void pair_dots(Pieces &pieces, const T *row, int apart, const CACHE *const (&x)[4],
-                      int padded, int lane, float (&sums)[2][4]) {
+DEVICE void part_dots(Pieces &pieces, const T *row, int apart, const CACHE *const (&x)[4], int from,
+                      int to, int end, int lane, bool adds, PairSums &totals) {
   const int count = Pack<T>::count, step = 32 * count;
+  float sums[2][4];
 #pragma unroll
   for (int v = 0; v < vectors; v++) sums[0][v] = sums[1][v] = 0;
-  for (int from = 0;;) {
+  for (; from < to; from += pair_stride * step) {
 #pragma unroll
     for (int j = 0; j < row_pieces; j += 2) {
       int base = from + j / 2 * step;
-      if (base >= padded) break;
+      if (base >= end) break;
       float first[count], second[count];
       unpack(pieces.quads[j], first, T());
       unpack(pieces.quads[j + 1], second, T());
@@ -93,10 +108,13 @@ DEVICE void pair_dots(Pieces &pieces, const T *row, int apart, const CACHE *cons
         }
       }
     }
-    from += row_pieces / 2 * step;
-    if (from >= padded) return;
-    ask_pair<T>(pieces, row, apart, from, padded, lane);
+    if (from + pair_stride * step < end)
+      ask_pair<T>(pieces, row, apart, from + pair_stride * step, end, lane);
   }
+#pragma unroll
+  for (int v = 0; v < vectors; v++)
+#pragma unroll
+    for (int r = 0; r < 2; r++) totals[r][v][lane] = (adds ? totals[r][v][lane] : 0.0f) + sums[r][v];
 }
 
 /// Stores one lane of a key or value.
@@ -108,7 +126,7 @@ DEVICE void store_lane(const dv_project_arguments &a, dv_address cache, int grou
 
 /// Stores a pair's products with the vectors of up to four positions.
 DEVICE void store_pair(const dv_project_arguments &a, const RowPair &pair, int position, int count,
-                       const float (&sums)[2][4], int lane) {
+                       const PairSums &sums, int lane) {
   const float *bias = at<float>(pair.kind == pair_query ? a.query_bias
                                 : pair.kind == pair_key ? a.key_bias
                                                         : a.value_bias);
@@ -117,7 +135,8 @@ DEVICE void store_pair(const dv_project_arguments &a, const RowPair &pair, int p
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     if (i >= count) break;
-    float first = warp_sum(sums[0][i]) + added[0], second = warp_sum(sums[1][i]) + added[1];
+    float first = warp_sum(sums[0][i][lane]) + added[0];
+    float second = warp_sum(sums[1][i][lane]) + added[1];
     if (lane != i) continue;
     if (pair.kind == pair_query) {
       at<float>(a.queries)[pair.row] = first;
@@ -138,10 +157,14 @@ DEVICE void store_pair(const dv_project_arguments &a, const RowPair &pair, int p
   }
 }
 
-/// One pair at up to four positions that its group owes; queries owe the last one only.
+/// What a warp computes next: all parts of a pair, or one of those that the block's warps share.
+struct Task { int item, first, last; };
+
+/// Parts of a pair's products at up to four positions that its group owes; queries owe the last one
+/// only. Returns how many positions there are.
 template <class T>
-DEVICE void project_pair(const dv_project_arguments &a, Pieces &pieces, const RowPair &pair,
-                         const CACHE *x, int position, int lane) {
+DEVICE int project_pair(const dv_project_arguments &a, Pieces &pieces, const RowPair &pair,
+                        const Task &task, const CACHE *x, int position, int lane, PairSums &totals) {
   const T *row = row_of<T>(a, pair);
   int apart = pair.apart * a.row_stride, end = a.settles_only ? position : position + 1;
   int count = least(4, end - pair.from);
@@ -152,38 +175,51 @@ DEVICE void project_pair(const dv_project_arguments &a, Pieces &pieces, const Ro
     inputs[i] = p == position || a.window == 0
                     ? x : at<CACHE>(a.kept) + (i64)(p % a.window) * a.kept_stride;
   }
-  float sums[2][4];
-  if (count == 1) pair_dots<T, 1>(pieces, row, apart, inputs, a.padded_width, lane, sums);
-  else if (count == 2) pair_dots<T, 2>(pieces, row, apart, inputs, a.padded_width, lane, sums);
-  else pair_dots<T, 4>(pieces, row, apart, inputs, a.padded_width, lane, sums);
-  store_pair(a, pair, pair.from, count, sums, lane);
+  int stop = least(part_start<T>(task.last, a.padded_width), a.padded_width);
+  for (int part = task.first; part < task.last; part++) {
+    int from = part_start<T>(part, a.padded_width), to = part_start<T>(part + 1, a.padded_width);
+    bool adds = part > task.first;
+    if (count == 1) part_dots<T, 1>(pieces, row, apart, inputs, from, to, stop, lane, adds, totals);
+    else if (count == 2) part_dots<T, 2>(pieces, row, apart, inputs, from, to, stop, lane, adds, totals);
+    else part_dots<T, 4>(pieces, row, apart, inputs, from, to, stop, lane, adds, totals);
+  }
+  return count;
 }
 
 /// What a step reads of its lists, in shared memory.
 struct Debts {
-  /// Groups of the list, first positions that are owed, and of every share of the work, four positions
-  /// at most, its entry of the list and which of the entry's shares it is.
-  int *groups, *settled, *entries, *passes;
+  /// Behind the vector; the places of the lists are computed and not kept, since registers are few.
+  int *memory;
   int chosen, touched, shares;
   bool all;
+  /// Groups of the list, first positions that are owed, and of every share of the work, four positions
+  /// at most, its entry of the list and which of the entry's shares it is.
+  DEVICE_MEMBER int *groups() const { return memory; }
+  DEVICE_MEMBER int *settled(const dv_project_arguments &a) const { return memory + a.group_count; }
+  DEVICE_MEMBER int *entries(const dv_project_arguments &a) const {
+    return memory + 2 * a.group_count;
+  }
+  DEVICE_MEMBER int *passes(const dv_project_arguments &a) const {
+    return memory + (a.window / 4 + 3) * a.group_count;
+  }
 };
 
 DEVICE RowPair decode_pair(const dv_project_arguments &a, const PairCounts &pairs,
                            const Debts &debts, int position, int item) {
   int queries = a.settles_only ? 0 : debts.chosen * pairs.queries;
   if (item < queries) {
-    int group = debts.groups[item / pairs.queries];
+    int group = debts.groups()[item / pairs.queries];
     RowPair pair = pair_rows(a, group, pair_query, item % pairs.queries);
     pair.from = position;
     return pair;
   }
   int both = pairs.keys + pairs.values, share = (item - queries) / both;
-  int rest = (item - queries) % both, entry = debts.entries[share];
-  int group = debts.all ? entry : debts.groups[entry];
+  int rest = (item - queries) % both, entry = debts.entries(a)[share];
+  int group = debts.all ? entry : debts.groups()[entry];
   bool is_key = rest < pairs.keys;
   RowPair pair =
       pair_rows(a, group, is_key ? pair_key : pair_value, is_key ? rest : rest - pairs.keys);
-  pair.from = debts.settled[group] + 4 * debts.passes[share];
+  pair.from = debts.settled(a)[group] + 4 * debts.passes(a)[share];
   return pair;
 }
 
@@ -195,11 +231,11 @@ DEVICE void share_debts(const dv_project_arguments &a, Debts &debts, int positio
   for (int begin = 0; begin < debts.touched; begin += blockDim.x) {
     int entry = begin + threadIdx.x, count = 0, total;
     if (entry < debts.touched)
-      count = most(end - debts.settled[debts.all ? entry : debts.groups[entry]] + 3, 0) / 4;
+      count = most(end - debts.settled(a)[debts.all ? entry : debts.groups()[entry]] + 3, 0) / 4;
     int at = debts.shares + sum_before(count, scratch, &total);
     for (int pass = 0; pass < count; pass++) {
-      debts.entries[at + pass] = entry;
-      debts.passes[at + pass] = pass;
+      debts.entries(a)[at + pass] = entry;
+      debts.passes(a)[at + pass] = pass;
     }
     debts.shares += total;
     __syncthreads();
@@ -210,8 +246,8 @@ DEVICE void share_debts(const dv_project_arguments &a, Debts &debts, int positio
 DEVICE void read_debts(const dv_project_arguments &a, Debts &debts, int position) {
   debts.all = a.settles_only || settles_all(a.window, position, a.turn);
   for (int i = threadIdx.x; i < a.group_count; i += blockDim.x) {
-    debts.groups[i] = chosen_row(a.groups, 0, i);
-    debts.settled[i] = a.window > 0 ? fresh(at<int>(a.settled) + i) : position;
+    debts.groups()[i] = chosen_row(a.groups, 0, i);
+    debts.settled(a)[i] = a.window > 0 ? fresh(at<int>(a.settled) + i) : position;
   }
   debts.touched = debts.all ? a.group_count : debts.chosen;
 }
@@ -220,7 +256,7 @@ DEVICE void read_debts(const dv_project_arguments &a, Debts &debts, int position
 DEVICE void count_debts(const dv_project_arguments &a, const Debts &debts, int position, int lane) {
   int owed = 0, greatest = 0;
   for (int entry = lane; entry < debts.touched; entry += 32) {
-    int own = position - debts.settled[debts.all ? entry : debts.groups[entry]];
+    int own = position - debts.settled(a)[debts.all ? entry : debts.groups()[entry]];
     owed += own;
     greatest = most(greatest, own);
   }
@@ -236,11 +272,36 @@ DEVICE void count_debts(const dv_project_arguments &a, const Debts &debts, int p
   atomicMax(counters + 3, greatest);
 }
 
+/// A block's pairs: whole ones in turns, one to a warp, then few that are left over in parts.
+struct Tasks {
+  int items, turns, units;
+  /// Number `turn` of this warp's tasks; its item is below 0 where there is none.
+  DEVICE_MEMBER Task at(int turn) const {
+    int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    if (turn < turns) return {item(turn * warps + warp), 0, pair_parts};
+    int unit = (turn - turns) * warps + warp, part = unit % pair_parts;
+    if (unit >= units) return {-1, 0, 0};
+    return {item(turns * warps + unit / pair_parts), part, part + 1};
+  }
+  /// Neighbours go to different blocks, so that few items still use the whole card.
+  DEVICE_MEMBER int item(int own) const {
+    int item = own * gridDim.x + blockIdx.x;
+    return item < items ? item : -1;
+  }
+};
+
+DEVICE Tasks share_pairs(int items) {
+  int own = (items - (int)blockIdx.x + (int)gridDim.x - 1) / (int)gridDim.x, warps = blockDim.x / 32;
+  bool shares = own % warps <= shared_pairs;
+  return {items, own / warps + (shares ? 0 : 1), shares ? own % warps * pair_parts : 0};
+}
+
 template <class T>
-DEVICE void ask_item(const dv_project_arguments &a, Pieces &pieces, RowPair &pair,
-                     const RowPair &next, int lane) {
-  pair = next;
-  ask_pair<T>(pieces, row_of<T>(a, pair), pair.apart * a.row_stride, 0, a.padded_width, lane);
+DEVICE void ask_task(const dv_project_arguments &a, Pieces &pieces, const RowPair &pair,
+                     const Task &task, int lane) {
+  int from = part_start<T>(task.first, a.padded_width);
+  int stop = least(part_start<T>(task.last, a.padded_width), a.padded_width);
+  ask_pair<T>(pieces, row_of<T>(a, pair), pair.apart * a.row_stride, from, stop, lane);
 }
 
 /// Blocks that a multiprocessor holds without keeping numbers in memory.
@@ -249,34 +310,51 @@ template <class T> struct ProjectBlocks { enum { count = 1 }; };
 template <> struct ProjectBlocks<f16> { enum { count = 2 }; };
 #endif
 
+/// Adds the parts of pairs that the block has shared out, and stores them.
+DEVICE void store_shared(const dv_project_arguments &a, const PairCounts &pairs, const Debts &debts,
+                         const Tasks &tasks, PairSums *sums, int position, int lane) {
+  int warp = threadIdx.x / 32, warps = blockDim.x / 32, end = a.settles_only ? position : position + 1;
+  __syncthreads();
+  if (warp >= tasks.units / pair_parts) return;
+  RowPair pair = decode_pair(a, pairs, debts, position, tasks.item(tasks.turns * warps + warp));
+  int count = least(4, end - pair.from);
+  PairSums *own = sums + warp * pair_parts;
+  for (int v = 0; v < count; v++)
+    for (int r = 0; r < 2; r++) {
+      float total = 0;
+      for (int part = 0; part < pair_parts; part++) total += own[part][r][v][lane];
+      own[0][r][v][lane] = total;
+    }
+  store_pair(a, pair, pair.from, count, own[0], lane);
+}
+
 /// Shared: the vector in the cache's type, groups and what they settled.
 template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   DYNAMIC(CACHE, x);
+  SHARED PairSums parts[shared_pairs * pair_parts], whole[8];
   int wide = arranged_width(a.width), quads = wide * sizeof(CACHE) / 16;
   Debts debts;
-  debts.groups = (int *)(x + wide);
-  debts.settled = debts.groups + a.group_count;
-  debts.entries = debts.settled + a.group_count;
-  debts.passes = debts.entries + a.group_count * (a.window / 4 + 1);
-  int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
-  // Neighbouring pairs go to different blocks, so that few of them still use the whole card.
-  int item = threadIdx.x / 32 * gridDim.x + blockIdx.x;
+  debts.memory = (int *)(x + wide);
+  int lane = threadIdx.x % 32;
   bool early = !a.settles_only && (!a.groups.list || a.groups.early);
   PairCounts pairs = count_pairs(a);
   Pieces pieces;
   RowPair pair;
-  int position, items;
   if (!early) await_inputs();
   if (!early && !a.settles_only) copy_pieces(x, a.x, quads);
   Known known = read_known(a.groups, a.positions);
-  position = known.position;
+  int position = known.position;
   debts.chosen = known.count;
   read_debts(a, debts, position);
   __syncthreads();
   share_debts(a, debts, position);
-  items = (a.settles_only ? 0 : debts.chosen * pairs.queries) +
-          debts.shares * (pairs.keys + pairs.values);
-  if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, position, item), lane);
+  Tasks tasks = share_pairs((a.settles_only ? 0 : debts.chosen * pairs.queries) +
+                            debts.shares * (pairs.keys + pairs.values));
+  Task task = tasks.at(0);
+  if (task.item >= 0) {
+    pair = decode_pair(a, pairs, debts, position, task.item);
+    ask_task<T>(a, pieces, pair, task, lane);
+  }
   if (early) {
     await_inputs();
     copy_pieces(x, a.x, quads);
@@ -289,13 +367,20 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
     for (int i = threadIdx.x; i < quads && a.window > 0; i += blockDim.x) kept[i] = ((Quad *)x)[i];
     if (threadIdx.x / 32 == blockDim.x / 32 - 1) count_debts(a, debts, position, lane);
   }
-  while (item < items) {
-    project_pair<T>(a, pieces, pair, x, position, lane);
-    item += warps;
-    if (item < items) ask_item<T>(a, pieces, pair, decode_pair(a, pairs, debts, position, item), lane);
+  int warp = threadIdx.x / 32, turn = 0;
+  while (task.item >= 0) {
+    bool is_whole = turn < tasks.turns;
+    PairSums &sums = is_whole ? whole[warp] : parts[(turn - tasks.turns) * (int)(blockDim.x / 32) + warp];
+    int count = project_pair<T>(a, pieces, pair, task, x, position, lane, sums);
+    if (is_whole) store_pair(a, pair, pair.from, count, sums, lane);
+    task = tasks.at(++turn);
+    if (task.item < 0) break;
+    pair = decode_pair(a, pairs, debts, position, task.item);
+    ask_task<T>(a, pieces, pair, task, lane);
   }
+  if (tasks.units) store_shared(a, pairs, debts, tasks, parts, position, lane);
 }
-FOR_WEIGHTS(320, ProjectBlocks<CACHE>::count, project_heads, dv_project_arguments)
+FOR_WEIGHTS(256, ProjectBlocks<CACHE>::count, project_heads, dv_project_arguments)
 
 // Scores and values --------------------------------------------------------------------------------
 
@@ -424,8 +509,13 @@ DEVICE void fetch_part(const dv_attend_arguments &a, int group, int begin, int e
   }
 }
 
-/// Grid: groups, parts of the cache, heads of a group.
-KERNEL(128, 4) attend_cache(dv_attend_arguments a) {
+/// Grid: groups, parts of the cache, heads of a group; then planes of riders. Shared: the riders'.
+KERNEL(128, 6) attend_cache(const GRID_CONSTANT dv_attend_arguments a) {
+  if ((int)blockIdx.z >= a.heads_per_group) {
+    DYNAMIC(float, values);
+    int plane = blockIdx.z - a.heads_per_group;
+    return score_block(a.riders, (plane * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x, 0, values);
+  }
   bool early = !a.groups.count || a.groups.early;
   if (!early) await_inputs();
   SHARED int own;
@@ -456,9 +546,9 @@ KERNEL(128, 4) attend_cache(dv_attend_arguments a) {
 /// One lane of a head's context, from the parts of the cache.
 DEVICE float merged(const float *parts, int splits, int padded_head, int lane) {
   float greatest = -INFINITY, total = 0, sum = 0;
-#pragma unroll 4
+#pragma unroll 2
   for (int s = 0; s < splits; s++) greatest = fmaxf(greatest, parts[s * (padded_head + 2)]);
-#pragma unroll 4
+#pragma unroll 2
   for (int s = 0; s < splits; s++) {
     const float *part = parts + s * (padded_head + 2);
     if (part[1] == 0) continue;
@@ -469,14 +559,20 @@ DEVICE float merged(const float *parts, int splits, int padded_head, int lane) {
   return sum / total;
 }
 
+/// Lane `i` of the context.
+DEVICE float merged_lane(const dv_context_arguments &a, const Share &share, int i) {
+  const float *parts = at<float>(a.parts) + (i64)(i / a.head) * a.splits * (a.padded_head + 2);
+  return merged(parts, share.used, a.padded_head, i % a.head);
+}
+
+DEVICE Share share_context(const dv_context_arguments &a) {
+  return share_cache(at<int>(a.positions)[0], a.sliding_window, a.splits);
+}
+
 KERNEL(256, 1) merge_context(dv_context_arguments a) {
   await_inputs();
   int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= a.heads * a.head) return;
-  Share share = share_cache(at<int>(a.positions)[0], a.sliding_window, a.splits);
-  const float *parts =
-      at<float>(a.parts) + (i64)(i / a.head) * a.splits * (a.padded_head + 2);
-  at<float>(a.context)[i] = merged(parts, share.used, a.padded_head, i % a.head);
+  if (i < a.heads * a.head) at<float>(a.context)[i] = merged_lane(a, share_context(a), i);
 }
 
 KERNEL(256, 1) clip_settled(dv_clip_arguments a) {

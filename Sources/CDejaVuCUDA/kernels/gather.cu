@@ -49,7 +49,8 @@ DEVICE int slice_start(int count, int slice) {
 
 /// Sums over a slice's items, eight warps taking turns; 256 threads to a block.
 ///
-/// `Item` says what row an item has and what it is multiplied with. The order of a sum depends on
+/// `Item` says what row an item has and what it is multiplied with; `open` needs its list, `fill` all
+/// inputs. The order of a sum depends on
 /// the number of items alone, so that the same set always gives the same bits. Where the items are
 /// known `early`, the first rows are asked for before their values are there.
 template <class T, class Item>
@@ -65,6 +66,7 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
     ask_batch<T, false>(batch, item, item.begin + warp, item.end, column, padded, values);
     await_inputs();
   }
+  item.fill();
   float acc[2][count];
 #pragma unroll
   for (int h = 0; h < 2; h++)
@@ -95,9 +97,10 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
 template <class T> struct OutputItem {
   const dv_output_arguments &a;
   int *groups;
+  float *values;
   int begin, end;
   DEVICE_MEMBER void open() {
-    int lanes = a.heads_per_group * a.head, count = read_known(a.groups, 0).count * lanes;
+    int lanes = a.heads_per_group * a.context.head, count = read_known(a.groups, 0).count * lanes;
     begin = slice_start(count, blockIdx.y);
     end = slice_start(count, blockIdx.y + 1);
     for (int i = begin / lanes + threadIdx.x; i < (end + lanes - 1) / lanes; i += blockDim.x)
@@ -105,17 +108,24 @@ template <class T> struct OutputItem {
     __syncthreads();
   }
   DEVICE_MEMBER int lane(int n) const {
-    int lanes = a.heads_per_group * a.head;
+    int lanes = a.heads_per_group * a.context.head;
     return groups[n / lanes] * lanes + n % lanes;
   }
-  DEVICE_MEMBER float value(int n) const { return at<float>(a.context)[lane(n)]; }
+  /// The slice's part of the context.
+  DEVICE_MEMBER void fill() {
+    Share share = share_context(a.context);
+    for (int n = begin + threadIdx.x; n < end; n += blockDim.x)
+      values[n - begin] = merged_lane(a.context, share, lane(n));
+    __syncthreads();
+  }
+  DEVICE_MEMBER float value(int n) const { return values[n - begin]; }
   DEVICE_MEMBER const T *row(int n) const { return at<T>(a.output) + (i64)lane(n) * a.row_stride; }
 };
 
-/// Grid: tiles of columns, slices of the lanes. Shared: groups of a slice.
+/// Grid: tiles of columns, slices of the lanes. Shared: groups of a slice, then values of its lanes.
 template <class T> DEVICE void sum_heads(const dv_output_arguments &a) {
   DYNAMIC(int, groups);
-  OutputItem<T> item = {a, groups, 0, 0};
+  OutputItem<T> item = {a, groups, (float *)(groups + a.groups.all + 1), 0, 0};
   gather_sum<T>(item, !a.groups.count || a.groups.early, true, a.padded_width, at<float>(a.out),
                 a.out_stride);
 }
@@ -198,6 +208,7 @@ template <class T> struct NeuronItem {
     begin = slice_start(count, blockIdx.y);
     end = slice_start(count, blockIdx.y + 1);
   }
+  DEVICE_MEMBER void fill() {}
   DEVICE_MEMBER float value(int n) const {
     return at<float>(a.values)[a.values_by_row ? chosen_row(a.neurons, 0, n) : n];
   }

@@ -34,9 +34,15 @@ KERNEL(256, 1) normalize_rows(dv_normalize_arguments a) {
 enum { add_width = 128 };
 
 /// 128 columns by 16 shares of the parts, which are summed in the order of the shares. Leaves the
-/// sums of its tile, as norms want them.
-KERNEL(512, 1) add_parts(dv_add_arguments a) {
+/// sums of its tile, as norms want them. Grid: tiles, then a block for each list; tokens.
+KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   SHARED float sums[16][add_width], scratch[32];
+  int tiles = (a.width + add_width - 1) / add_width;
+  if ((int)blockIdx.x >= tiles) {
+    await_inputs();
+    const dv_list_job &job = a.lists[blockIdx.x - tiles];
+    return list_bits(at<int>(job.bits_above), job.rows, job.count, job.list);
+  }
   int four = threadIdx.x % 32, share = threadIdx.x / 32, column = blockIdx.x * add_width + 4 * four;
   i64 token = blockIdx.y;
   await_inputs();
@@ -99,8 +105,9 @@ FOR_WEIGHTS(512, 2, project_rows, dv_rows_arguments)
 
 KERNEL(256, 1) clear_words(dv_clear_arguments a) {
   await_inputs();
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < a.count; i += gridDim.x * blockDim.x)
-    at<int>(a.words)[i] = 0;
+  int first = blockIdx.x * blockDim.x + threadIdx.x, step = gridDim.x * blockDim.x;
+  for (int i = first; i < a.count; i += step) at<int>(a.words)[i] = 0;
+  for (int i = first; i < a.entries; i += step) at<int>(a.saved)[i] = at<int>(a.settled)[i];
 }
 
 KERNEL(256, 1) assign_list(dv_assign_arguments a) {

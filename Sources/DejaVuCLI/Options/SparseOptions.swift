@@ -56,6 +56,12 @@ struct SparseOptions: ParsableArguments {
   var predictorBits: Int?
 
   @Option(
+    help: ArgumentHelp(
+      "What the random predictors of heads read (default: same; on a card: layer-ahead).",
+      valueName: "placement"))
+  var headPlacement: Placement?
+
+  @Option(
     parsing: .unconditional,
     help: ArgumentHelp(
       "Positions whose inputs are kept for skipped heads (1 to 1024; default: 16).",
@@ -90,7 +96,12 @@ struct SparseOptions: ParsableArguments {
     if let predictorBits, predictorBits != 4 && predictorBits != 8 {
       throw ValidationError("--predictor-bits must be 4 or 8")
     }
-    let details: [Any?] = [rule, predictorRank, predictorBits, window, setOverlap, headSetOverlap]
+    let details: [Any?] = [
+      rule, predictorRank, predictorBits, headPlacement, window, setOverlap, headSetOverlap,
+    ]
+    if headPlacement == .afterAttention {
+      throw ValidationError("heads are chosen before attention; take another --head-placement")
+    }
     if !hasDensity && details.contains(where: { $0 != nil }) {
       throw ValidationError(
         "predictors are for sparse runs; add --mlp-density, --head-density or both")
@@ -133,6 +144,7 @@ struct SparseOptions: ParsableArguments {
     options.rank = predictorRank ?? options.rank
     options.bits = predictorBits ?? options.bits
     options.window = window ?? options.window
+    options.headPlacement = headPlacement ?? options.headPlacement
     options.mlpOverlap = setOverlap ?? options.mlpOverlap
     options.headOverlap = headSetOverlap ?? options.headOverlap
     options.seed = seed

@@ -22,8 +22,10 @@ package struct CardBench {
     package var bits = 8
     package var window = 16
     package var seed: UInt64 = 1
-    /// Where the choosers of neurons look: half a layer early, as the paper's do.
+    /// Where the choosers of neurons look, and those of heads: half a layer and a layer early, beside
+    /// other work.
     package var neuronPlacement = Placement.blockAhead
+    package var headPlacement = Placement.layerAhead
 
     package init() {}
   }
@@ -64,6 +66,7 @@ package struct CardBench {
       (synthetic.rank, synthetic.bits) = (options.rank, options.bits)
       (synthetic.window, synthetic.seed) = (options.window, options.seed)
       synthetic.neuronPlacement = options.neuronPlacement
+      synthetic.headPlacement = options.headPlacement
       let made = SyntheticSparsity(architecture: backend.architecture, options: synthetic)
       sparse = PlannedRows(backend: backend, sparsity: try withThresholds(made.sparsity))
     }
