@@ -1,8 +1,9 @@
 import CDejaVuCUDA
 import DejaVuCore
 
-/// A choice on its way: its vector is there in 8 bits. Its products ride with other launches, or are
-/// launched by themselves when somebody wants the list.
+/// A choice whose vector is there in 8 bits.
+///
+/// Its products ride with other launches, or are launched by themselves when somebody wants the list.
 final class Riding {
   /// What comes next: the first of two products, the scores, the list.
   enum Stage { case inner, scores, list }
@@ -35,7 +36,7 @@ final class Riding {
   }
 }
 
-/// Products of choices in one launch: their own or another's.
+/// Products of choices in one launch, their own or another's.
 struct ScoreSet {
   var arguments = dv_score_arguments()
   var blocks = 0

@@ -44,9 +44,7 @@ struct StepRecorder {
     return true
   }
 
-  /// Runs a step.
-  ///
-  /// - Parameter key: what it is expected by; nil if the host changes what it reads.
+  /// Runs a step that is expected by `key` next time; nil if the host changes what it reads.
   mutating func run(_ launches: LaunchList, key: StepKey?, on device: CUDADevice) {
     guard let step = step(for: launches, on: device) else {
       last = nil

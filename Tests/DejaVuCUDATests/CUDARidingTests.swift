@@ -53,8 +53,9 @@ struct CUDARidingTests {
     return Sparsity(plan: plan, choosers: choosers)
   }
 
-  /// Logits of twelve tokens, and what every block of theirs computed. Whoever observes choices makes
-  /// each of them at once.
+  /// Logits of twelve tokens, and what every block of theirs computed.
+  ///
+  /// Whoever observes choices makes each of them at once.
   private func run(
     _ sparsity: Sparsity, observes: Bool
   ) throws -> (logits: [[Float]], lists: [[Int32]]) {

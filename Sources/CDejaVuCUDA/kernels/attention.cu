@@ -67,7 +67,7 @@ DEVICE void ask_pair(Pieces &pieces, const T *row, int apart, int from, int padd
 }
 
 /// A pair's products are summed in parts of whole chunks, wherever the parts are computed: by one warp, or
-/// side by side by several. A block shares out as many pairs as take half the time of a whole one.
+/// side by side by several.
 enum { pair_parts = 4, pair_stride = row_pieces / 2, shared_pairs = 4 };
 
 /// Every lane's sums with two rows at four positions; in shared memory, since registers are few.
@@ -204,17 +204,17 @@ struct Debts {
   }
 };
 
+/// Keys and values, which may be owed at several positions, come before queries, which take less time.
 DEVICE RowPair decode_pair(const dv_project_arguments &a, const PairCounts &pairs,
                            const Debts &debts, int position, int item) {
-  int queries = a.settles_only ? 0 : debts.chosen * pairs.queries;
-  if (item < queries) {
-    int group = debts.groups()[item / pairs.queries];
-    RowPair pair = pair_rows(a, group, pair_query, item % pairs.queries);
+  int both = pairs.keys + pairs.values, query = item - debts.shares * both;
+  if (query >= 0) {
+    int group = debts.groups()[query / pairs.queries];
+    RowPair pair = pair_rows(a, group, pair_query, query % pairs.queries);
     pair.from = position;
     return pair;
   }
-  int both = pairs.keys + pairs.values, share = (item - queries) / both;
-  int rest = (item - queries) % both, entry = debts.entries(a)[share];
+  int share = item / both, rest = item % both, entry = debts.entries(a)[share];
   int group = debts.all ? entry : debts.groups()[entry];
   bool is_key = rest < pairs.keys;
   RowPair pair =
@@ -272,28 +272,24 @@ DEVICE void count_debts(const dv_project_arguments &a, const Debts &debts, int p
   atomicMax(counters + 3, greatest);
 }
 
-/// A block's pairs: whole ones in turns, one to a warp, then few that are left over in parts.
+/// A block's queue: whole pairs, then the last few in parts. Warps take what comes next, so that those
+/// with little to do help the others; who computes what changes no bit.
 struct Tasks {
-  int items, turns, units;
-  /// Number `turn` of this warp's tasks; its item is below 0 where there is none.
-  DEVICE_MEMBER Task at(int turn) const {
-    int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    if (turn < turns) return {item(turn * warps + warp), 0, pair_parts};
-    int unit = (turn - turns) * warps + warp, part = unit % pair_parts;
+  int whole, units;
+  DEVICE_MEMBER Task at(int place) const {
+    if (place < whole) return {item(place), 0, pair_parts};
+    int unit = place - whole, part = unit % pair_parts;
     if (unit >= units) return {-1, 0, 0};
-    return {item(turns * warps + unit / pair_parts), part, part + 1};
+    return {item(whole + unit / pair_parts), part, part + 1};
   }
   /// Neighbours go to different blocks, so that few items still use the whole card.
-  DEVICE_MEMBER int item(int own) const {
-    int item = own * gridDim.x + blockIdx.x;
-    return item < items ? item : -1;
-  }
+  DEVICE_MEMBER int item(int own) const { return own * gridDim.x + blockIdx.x; }
 };
 
 DEVICE Tasks share_pairs(int items) {
-  int own = (items - (int)blockIdx.x + (int)gridDim.x - 1) / (int)gridDim.x, warps = blockDim.x / 32;
-  bool shares = own % warps <= shared_pairs;
-  return {items, own / warps + (shares ? 0 : 1), shares ? own % warps * pair_parts : 0};
+  int own = (items - (int)blockIdx.x + (int)gridDim.x - 1) / (int)gridDim.x;
+  int shared = least(own, shared_pairs);
+  return {own - shared, shared * pair_parts};
 }
 
 template <class T>
@@ -313,10 +309,10 @@ template <> struct ProjectBlocks<f16> { enum { count = 2 }; };
 /// Adds the parts of pairs that the block has shared out, and stores them.
 DEVICE void store_shared(const dv_project_arguments &a, const PairCounts &pairs, const Debts &debts,
                          const Tasks &tasks, PairSums *sums, int position, int lane) {
-  int warp = threadIdx.x / 32, warps = blockDim.x / 32, end = a.settles_only ? position : position + 1;
+  int warp = threadIdx.x / 32, end = a.settles_only ? position : position + 1;
   __syncthreads();
   if (warp >= tasks.units / pair_parts) return;
-  RowPair pair = decode_pair(a, pairs, debts, position, tasks.item(tasks.turns * warps + warp));
+  RowPair pair = decode_pair(a, pairs, debts, position, tasks.item(tasks.whole + warp));
   int count = least(4, end - pair.from);
   PairSums *own = sums + warp * pair_parts;
   for (int v = 0; v < count; v++)
@@ -332,6 +328,7 @@ DEVICE void store_shared(const dv_project_arguments &a, const PairCounts &pairs,
 template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   DYNAMIC(CACHE, x);
   SHARED PairSums parts[shared_pairs * pair_parts], whole[8];
+  SHARED int next;
   int wide = arranged_width(a.width), quads = wide * sizeof(CACHE) / 16;
   Debts debts;
   debts.memory = (int *)(x + wide);
@@ -339,6 +336,7 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   bool early = !a.settles_only && (!a.groups.list || a.groups.early);
   PairCounts pairs = count_pairs(a);
   Pieces pieces;
+  if (threadIdx.x == 0) next = blockDim.x / 32;
   RowPair pair;
   if (!early) await_inputs();
   if (!early && !a.settles_only) copy_pieces(x, a.x, quads);
@@ -350,7 +348,8 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   share_debts(a, debts, position);
   Tasks tasks = share_pairs((a.settles_only ? 0 : debts.chosen * pairs.queries) +
                             debts.shares * (pairs.keys + pairs.values));
-  Task task = tasks.at(0);
+  int place = threadIdx.x / 32;
+  Task task = tasks.at(place);
   if (task.item >= 0) {
     pair = decode_pair(a, pairs, debts, position, task.item);
     ask_task<T>(a, pieces, pair, task, lane);
@@ -367,13 +366,14 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
     for (int i = threadIdx.x; i < quads && a.window > 0; i += blockDim.x) kept[i] = ((Quad *)x)[i];
     if (threadIdx.x / 32 == blockDim.x / 32 - 1) count_debts(a, debts, position, lane);
   }
-  int warp = threadIdx.x / 32, turn = 0;
   while (task.item >= 0) {
-    bool is_whole = turn < tasks.turns;
-    PairSums &sums = is_whole ? whole[warp] : parts[(turn - tasks.turns) * (int)(blockDim.x / 32) + warp];
+    bool is_whole = place < tasks.whole;
+    PairSums &sums = is_whole ? whole[threadIdx.x / 32] : parts[place - tasks.whole];
     int count = project_pair<T>(a, pieces, pair, task, x, position, lane, sums);
     if (is_whole) store_pair(a, pair, pair.from, count, sums, lane);
-    task = tasks.at(++turn);
+    if (lane == 0) place = atomicAdd(&next, 1);
+    place = __shfl_sync(all_lanes, place, 0);
+    task = tasks.at(place);
     if (task.item < 0) break;
     pair = decode_pair(a, pairs, debts, position, task.item);
     ask_task<T>(a, pieces, pair, task, lane);
