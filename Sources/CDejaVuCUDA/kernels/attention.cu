@@ -510,7 +510,7 @@ DEVICE void fetch_part(const dv_attend_arguments &a, int group, int begin, int e
 }
 
 /// Grid: groups, parts of the cache, heads of a group; then planes of riders. Shared: the riders'.
-KERNEL(128, 6) attend_cache(const GRID_CONSTANT dv_attend_arguments a) {
+KERNEL(128, HEAD_CHUNKS > 2 ? 4 : 6) attend_cache(const GRID_CONSTANT dv_attend_arguments a) {
   if ((int)blockIdx.z >= a.heads_per_group) {
     DYNAMIC(float, values);
     int plane = blockIdx.z - a.heads_per_group;
