@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 SWIFT ?= swift
-MODEL := opt-16m
+MODEL := opt-96m
 
 .PHONY: all build demo test test-cuda check format install setup
 

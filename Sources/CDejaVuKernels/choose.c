@@ -289,10 +289,32 @@ static float float_of(uint16_t bits) {
   return value;
 }
 
-static int32_t code_of(float value, float scale, float middle, int32_t levels) {
-  if (scale == 0) return levels / 2;
-  float code = floorf(value / scale + middle + 0.5f);
-  return code < 0 ? 0 : code >= (float)levels ? levels - 1 : (int32_t)code;
+enum { ERROR_LANES = 8 };
+
+/// Nearest codes of one group, as floats: loops without calls or branches, which become vectors.
+static void codes_of(float codes[DEJAVU_GROUP], const float *values, float scale, float middle,
+                     int32_t levels) {
+  // Below zero is the code 0 and above the last level that level; in between the cast rounds down.
+  float most = (float)levels - 0.5f;
+  for (size_t i = 0; i < DEJAVU_GROUP; i++) {
+    float code = scale == 0 ? (float)(levels / 2) : values[i] / scale + middle + 0.5f;
+    code = code > 0 ? code : 0;
+    code = code < most ? code : most;
+    codes[i] = (float)(int32_t)code;
+  }
+}
+
+/// Squared error of one group under a scale.
+static float error_of(const float *values, float scale, float middle, int32_t levels) {
+  float codes[DEJAVU_GROUP], sums[ERROR_LANES] = {0}, error = 0;
+  codes_of(codes, values, scale, middle, levels);
+  for (size_t i = 0; i < DEJAVU_GROUP; i += ERROR_LANES)
+    for (size_t lane = 0; lane < ERROR_LANES; lane++) {
+      float off = values[i + lane] - (codes[i + lane] - middle) * scale;
+      sums[lane] += off * off;
+    }
+  for (size_t lane = 0; lane < ERROR_LANES; lane++) error += sums[lane];
+  return error;
 }
 
 /// The half-precision scale of one group with the least squared error.
@@ -305,11 +327,7 @@ static uint16_t scale_of(const float *values, float middle, int32_t levels) {
   uint16_t best = half_of(whole);
   for (int step = 0; step < 12; step++) {
     uint16_t bits = half_of(whole * (1 - 0.05f * (float)step));
-    float scale = float_of(bits), error = 0;
-    for (size_t i = 0; i < DEJAVU_GROUP; i++) {
-      float rounded_value = ((float)code_of(values[i], scale, middle, levels) - middle) * scale;
-      error += (values[i] - rounded_value) * (values[i] - rounded_value);
-    }
+    float error = error_of(values, float_of(bits), middle, levels);
     if (error < least) {
       least = error;
       best = bits;
@@ -328,11 +346,10 @@ void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits) {
   for (size_t g = 0; g < d / DEJAVU_GROUP; g++) {
     const float *values = row + g * DEJAVU_GROUP;
     scales[g] = scale_of(values, middle, levels);
-    float scale = float_of(scales[g]);
+    float group[DEJAVU_GROUP];
+    codes_of(group, values, float_of(scales[g]), middle, levels);
     size_t bytes = DEJAVU_GROUP * (size_t)bits / 8;
-    for (size_t i = 0; i < DEJAVU_GROUP; i++) {
-      int32_t code = code_of(values[i], scale, middle, levels);
-      codes[g * bytes + i % bytes] |= (uint8_t)(code << (i / bytes * (size_t)bits));
-    }
+    for (size_t i = 0; i < DEJAVU_GROUP; i++)
+      codes[g * bytes + i % bytes] |= (uint8_t)((int32_t)group[i] << (i / bytes * (size_t)bits));
   }
 }

@@ -8,14 +8,14 @@ import Foundation
 ///
 /// Looked for in this order, the first that exists being taken:
 /// 1. the folder that the environment variable `DEJAVU_MODEL` names, whatever it holds;
-/// 2. `Models/opt-16m` beside the running executable, or beside any folder that contains it: a
+/// 2. `Models/opt-96m` beside the running executable, or beside any folder that contains it: a
 ///    program built in a checkout finds the checkout's model, a moved folder keeps working;
-/// 3. `../share/dejavu/Models/opt-16m` from the executable's folder, where `make install` puts it.
+/// 3. `../share/dejavu/Models/opt-96m` from the executable's folder, where `make install` puts it.
 public enum DefaultModel {
   /// The environment variable that names another folder.
   public static let variable = "DEJAVU_MODEL"
   /// Where the model lies inside a checkout or a folder of the program.
-  public static let relativePath = "Models/opt-16m"
+  public static let relativePath = "Models/opt-96m"
 
   /// The folder of the default model, or nil when there is none.
   ///

@@ -13,6 +13,9 @@ struct Program {
   static let path = Bundle.module.bundleURL.deletingLastPathComponent()
     .appendingPathComponent("dejavu").path
 
+  /// The model of a run that names none: the small one, which is quick.
+  static let model = Repository.root.appendingPathComponent("Models/opt-16m").path
+
   /// Greedy and on one thread: the text depends on nothing but the weights.
   static let greedy = ["--temperature", "0", "--threads", "1"]
 
@@ -24,7 +27,8 @@ struct Program {
   /// - Parameters:
   ///   - arguments: what stands behind its name.
   ///   - input: what it reads on standard input; nothing by default.
-  ///   - environment: added to a bare one, without `HOME` and in the locale `C`.
+  ///   - environment: added to a bare one, without `HOME`, in the locale `C` and with the small model
+  ///     for the default one.
   ///   - output: a file that takes standard output instead of being caught.
   /// - Throws: what Foundation throws when the program is not there.
   init(
@@ -33,8 +37,9 @@ struct Program {
   ) throws {
     process.executableURL = URL(fileURLWithPath: Self.path)
     process.arguments = arguments
-    process.environment = ["PATH": "/usr/bin:/bin", "LANG": "C", "COLUMNS": "80"]
-      .merging(environment) { $1 }
+    process.environment = [
+      "PATH": "/usr/bin:/bin", "LANG": "C", "COLUMNS": "80", "DEJAVU_MODEL": Self.model,
+    ].merging(environment) { $1 }
     try Data(input).write(to: files.url("input"))
     for name in ["output", "errors"] { try Data().write(to: files.url(name)) }
     process.standardInput = try FileHandle(forReadingFrom: files.url("input"))

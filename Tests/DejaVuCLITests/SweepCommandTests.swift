@@ -49,8 +49,8 @@ struct SweepCommandTests {
   @Test func `a sweep of a text alone goes on from its journal`() throws {
     let arguments = [
       "eval", "--sweep", "--perplexity", "-", "--windows", "1", "--length", "16", "--densities",
-      "0.5", "--parts", "mlp", "--selectors", "oracle", "--journal", folder.path("windows"), "--json",
-      "--quiet",
+      "0.5", "--parts", "mlp", "--selectors", "oracle", "--journal", folder.path("windows"),
+      "--json", "--quiet",
     ]
     let result = try Program.run(arguments, input: Array(Self.story.utf8))
     #expect(result.errors == "")

@@ -11,7 +11,7 @@ struct PlanPathTests {
   /// Both paths round the stream to 8 bits, and their streams differ in the last float places, so
   /// that now and then a row at the threshold changes sides.
   @Test func `decoding under the stored plan gives the prompt's losses`() throws {
-    let path = try #require(DefaultModel.path)
+    let path = Golden.root + "/Models/opt-16m"
     let model = try LanguageModel(
       path: path, backend: .cpu(CPUOptions(threads: 2, cacheType: .float32)))
     let sparsity = try #require(SparsityChoice.plan("1%", model: model, folder: path).sparsity)
