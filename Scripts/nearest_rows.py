@@ -225,7 +225,7 @@ def main():
     if options.synthetic:
         print(header)
         width, neurons = options.synthetic
-        write(options, f"synthetic rows of {width}", neurons, width, list(synthetic(width, neurons, options)))
+        write(options, f"synthetic weights, {width} wide", neurons, width, list(synthetic(width, neurons, options)))
         return
     if not options.streams:
         parser.error("name a model and its streams, or --synthetic WIDTH NEURONS")

@@ -12,7 +12,7 @@ func tellStory() async throws {
     stop: ["\n\n"])
 
   // Cancelling the task that reads the stream stops the computation at the next token.
-  for try await piece in model.generate("Once upon a time", options: options) {
+  for try await piece in model.generate("The old man", options: options) {
     print(piece, terminator: "")
   }
   print()
