@@ -33,7 +33,7 @@ def structures():
                 field, count = re.fullmatch(r"(\w+)(?:\[(\w+)\])?", each.strip()).groups()
                 fields.append((field, types[kind] * sizes[count] if count else types[kind]))
         types[name] = type(name, (ctypes.Structure,), {"_fields_": fields})
-    return types
+    return types | sizes
 
 
 TYPES = structures()
@@ -83,7 +83,7 @@ class Card:
     # Whether launches may overlap: only between kernels that wait for their inputs themselves.
     overlap = False
 
-    def __init__(self, chunks):
+    def __init__(self, chunks, codes):
         major, minor = torch.cuda.get_device_capability()
         self.overlaps = major >= 9
         self.multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
@@ -91,7 +91,7 @@ class Card:
         torch.zeros(1, device="cuda")
         self.driver = ctypes.CDLL("libcuda.so.1")
         self.module = ctypes.c_void_p()
-        image = compile_kernels(f"sm_{major}{minor}", chunks)
+        image = compile_kernels(f"sm_{major}{minor}", chunks, codes)
         self.check(self.driver.cuModuleLoadData(ctypes.byref(self.module), image))
         self.functions = {}
 
@@ -128,7 +128,7 @@ class Host:
     multiprocessors = 2
     name = "the host"
 
-    def __init__(self, library, header):
+    def __init__(self, library, header, codes):
         loaded = ctypes.CDLL(library)
         with open(header, encoding="utf-8") as file:
             names = re.findall(r"\(\*_Nullable (\w+)\)", file.read())
@@ -136,7 +136,8 @@ class Host:
         loaded.dejavu_emulated_driver(self.table)
         self.calls = dict(zip(names, self.table))
         loaded.dejavu_emulated_module.restype = ctypes.c_void_p
-        self.module = ctypes.c_void_p(loaded.dejavu_emulated_module(2, 3))
+        self.module = ctypes.c_void_p(loaded.dejavu_emulated_module(
+            2, 1 if codes else 3, *(codes or (0, 0))))
         self.stream = ctypes.c_void_p()
         self.call("make_stream", ctypes.byref(self.stream), ctypes.c_uint(0))
 
@@ -156,19 +157,22 @@ class Host:
         pass
 
 
-def compile_kernels(architecture, chunks):
-    """Machine code of all kernels, by the NVRTC that comes with PyTorch or with CUDA."""
+def compile_kernels(architecture, chunks, codes):
+    """Machine code of all kernels, those of codes for one size of groups, by the NVRTC that comes with PyTorch or with CUDA."""
     import nvidia
 
     found = [f for folder in nvidia.__path__
              for f in glob.glob(folder + "/**/libnvrtc.so*", recursive=True)]
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
-    files = ["common.cuh", "score.cu", "stream.cu", "attention.cu", "gather.cu", "choose.cu", "prompt.cu"]
+    files = ["common.cuh", "score.cu", "groupwise.cuh", "stream.cu", "attention.cu",
+             "groupwise_heads.cu", "gather.cu", "groupwise_sums.cu", "choose.cu", "prompt.cu"]
     text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)
     options = [f"--gpu-architecture={architecture}", "--std=c++17", f"-DHEAD_CHUNKS={chunks}",
                "-DCACHE=f16"]
+    if codes:
+        options += [f"-DCODE_GROUP={codes[0]}", f"-DCODE_ZEROS={codes[1]}"]
     listed = (ctypes.c_char_p * len(options))(*[each.encode() for each in options])
     if nvrtc.nvrtcCompileProgram(program, len(options), listed) != 0:
         nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))

@@ -13,6 +13,7 @@ import sys
 import torch
 
 import cuda_attention
+import cuda_codes
 from cuda_card import Card, Host, SUFFIXES, make
 
 # Sums in float32 of stored weights: an order of magnitude above what was measured.
@@ -241,7 +242,7 @@ def check_sizes(c, dtype):
     sizes = c.blank(2, neurons)
     c.card.launch(f"size_neurons_{SUFFIXES[dtype]}", (-(-neurons // 8), 2), 256, make(
         "neuron_size_arguments", values=values, bundle=bundle, sizes=sizes, neurons=neurons,
-        padded_width=wide, row_stride=wide, rows_per_neuron=2, value_stride=neurons,
+        width=width, row_stride=wide, rows_per_neuron=2, value_stride=neurons,
         size_stride=neurons))
     c.compare(f"size_neurons {dtype}", sizes,
               values.double().abs() * bundle[1::2].double().norm(dim=1))
@@ -446,7 +447,12 @@ def main():
     parser.add_argument("--driver", help="dejavu_driver.h that the library was compiled with")
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = False
-    card = Host(options.host, options.driver) if options.host else Card(chunks=2)
+    def card_with(codes):
+        if options.host:
+            return Host(options.host, options.driver, codes)
+        return Card(2, codes)
+
+    card = card_with(None)
     c = Checks(card, 8 if options.host else 1)
     for dtype in SUFFIXES:
         for check in (check_rows, check_mlp, check_sizes, check_stream):
@@ -454,6 +460,9 @@ def main():
     for check in (check_norms, check_scores, check_lists, check_small):
         check(c)
     cuda_attention.check(c)
+    for codes in [(64, 0), (32, 1)] if options.host else [(128, 0), (64, 0), (64, 1), (32, 1)]:
+        c.card = card_with(codes)
+        cuda_codes.check(c, *codes)
     print(f"{len(c.rows)} checks on {card.name}, {c.failed} failed")
     sys.exit(c.failed > 0)
 

@@ -10,11 +10,17 @@ static const char text[] = {
     ,
 #embed "kernels/score.cu"
     ,
+#embed "kernels/groupwise.cuh"
+    ,
 #embed "kernels/stream.cu"
     ,
 #embed "kernels/attention.cu"
     ,
+#embed "kernels/groupwise_heads.cu"
+    ,
 #embed "kernels/gather.cu"
+    ,
+#embed "kernels/groupwise_sums.cu"
     ,
 #embed "kernels/choose.cu"
     ,

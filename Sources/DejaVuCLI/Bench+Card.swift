@@ -20,7 +20,6 @@ extension Bench {
       ("--prompt", !workload.prompt.isEmpty), ("--mode", !workload.mode.isEmpty),
       ("--threads", !workload.threads.isEmpty), ("--isa", workload.kernels.isa != nil),
       ("--activation-bits", workload.kernels.activationBits != nil),
-      ("--bits", groupwise.bits != nil),
     ]
     if let other = others.first(where: \.1) {
       throw ValidationError("--backend cuda decodes dense and sparse only; leave out \(other.0)")
@@ -45,6 +44,7 @@ extension Bench {
       throw BackendError.contextExceeded(needed: longest, limit: shape.context)
     }
     var weights = synthetic.options
+    weights.groupwise = groupwise.format
     if sparse.hasDensity, synthetic.reluDensity == nil {
       weights.reluDensity = SyntheticSparsity.reluDensity
     }
@@ -62,7 +62,8 @@ extension Bench {
     }
     bar.finish()
     let report = CardReport(
-      shape: shape.name, dtype: weights.dtype, card: device.name, weightBytes: model.byteCount,
+      shape: shape.name, format: weights.formatName, card: device.name,
+      weightBytes: model.byteCount,
       freeBytes: free, options: options, rows: rows)
     try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
   }
@@ -71,7 +72,8 @@ extension Bench {
 /// What a card did, for people and for programs.
 struct CardReport {
   let shape: String
-  let dtype: DType
+  /// What weights of blocks are stored in.
+  let format: String
   let card: String
   let weightBytes: Int
   /// Of the card's memory, beside weights and working space.
@@ -88,7 +90,7 @@ struct CardReport {
 
   var text: String {
     var lines = [
-      "\(shape) in \(dtype.rawValue) on \(card): synthetic weights, \(weightBytes / 1_000_000) MB",
+      "\(shape) in \(format) on \(card): synthetic weights, \(weightBytes / 1_000_000) MB",
       "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; placed "
         + "\(options.headPlacement.rawValue) for heads, \(options.neuronPlacement.rawValue) for neurons",
       "mode    depth   ms/token   on card   MB/token   read GB/s   share   nodes   neurons   heads"
@@ -111,7 +113,7 @@ struct CardReport {
   var json: JSONValue {
     .object([
       ("schema", .text("dejavu/bench-card/1")), ("shape", .text(shape)),
-      ("dtype", .text(dtype.rawValue)), ("card", .text(card)), ("synthetic", .bool(true)),
+      ("dtype", .text(format)), ("card", .text(card)), ("synthetic", .bool(true)),
       ("weight_bytes", .whole(weightBytes)), ("free_bytes", .whole(freeBytes)),
       ("rounds", .whole(options.rounds)), ("tokens_per_run", .whole(options.tokens)),
       ("predictor_rank", .whole(options.rank)), ("predictor_bits", .whole(options.bits)),

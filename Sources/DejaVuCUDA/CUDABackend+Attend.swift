@@ -45,7 +45,9 @@ extension CUDABackend {
     } else {
       sumHeads(layer: layer, groups: choice(heads), slice: slice)
     }
-    out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
+    out.parts = (
+      scratch.sums.row(0), geometry.slices(model.layers[layer].output), scratch.sums.stride
+    )
     let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
     var ranked: CUDARows?
     if case .ranked(_, _, let chosen) = heads { ranked = chosen }
@@ -72,7 +74,7 @@ extension CUDABackend {
     (job.cosines, job.sines) = (scratch.cosines?.address ?? 0, scratch.sines?.address ?? 0)
     job.counters = scratch.counters(layer: layer)
     job.width = Int32(a.hidden)
-    job.padded_width = Int32(weights.query.paddedColumns)
+    job.padded_width = Int32(weights.query.format.paddedColumns(a.hidden))
     job.row_stride = weights.query.elementStride
     (job.head, job.padded_head) = (Int32(a.headWidth), Int32(cacheLayout.paddedHead))
     (job.heads_per_group, job.group_count) = (Int32(a.headsPerGroup), Int32(a.kvHeads))
@@ -81,9 +83,17 @@ extension CUDABackend {
     (job.turn, job.rotary_half) = (turn(layer, cache), rotaryHalf)
     job.settles_only = settlesOnly ? 1 : 0
     let pairs = (a.heads + 2 * a.kvHeads) * ((a.headWidth + 1) / 2)
+    let lists = 8 * a.kvHeads * (cache.window / 4 + 2)
+    guard weights.query.kernelType.isCoded else {
+      return launch(
+        .projectHeads, weights.query.kernelType, Grid(geometry.blocks(rows: pairs, warps: 8)),
+        sharedBytes: cacheLayout.keptBytes + lists, job)
+    }
+    let recent = recentInputs(weights.query, beside: lists, window: cache.window)
+    job.recent = Int32(recent)
     launch(
-      .projectHeads, weights.query.dtype, Grid(geometry.blocks(rows: pairs, warps: 8)),
-      sharedBytes: cacheLayout.keptBytes + 8 * a.kvHeads * (cache.window / 4 + 2), job)
+      .projectHeads, weights.query.kernelType, Grid(geometry.blocks(rows: pairs, warps: 6)),
+      sharedBytes: (1 + recent) * weights.query.vectorBytes + lists, job)
   }
 
   /// Layers take turns in paying their debts, so that no single token pays for all.
@@ -126,14 +136,16 @@ extension CUDABackend {
 
   private func sumHeads(layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>) {
     let (output, a) = (model.layers[layer].output, architecture)
-    let lanes = (a.heads * a.headWidth + geometry.slices - 1) / geometry.slices
+    let slices = geometry.slices(output)
+    let lanes = (a.heads * a.headWidth + slices - 1) / slices
     launch(
-      .sumHeads, output.dtype, Grid(geometry.tiles, geometry.slices),
-      sharedBytes: 4 * (a.kvHeads + 1 + lanes),
+      .sumHeads, output.kernelType, Grid(geometry.tiles(output), slices),
+      sharedBytes: output.segmentBytes + 4 * (a.kvHeads + 1 + lanes),
       dv_output_arguments(
         groups: groups, context: merging(slice), output: output.address,
         out: scratch.sums.row(0), row_stride: output.elementStride,
-        padded_width: Int32(output.paddedColumns), out_stride: Int32(scratch.sums.stride),
+        padded_width: Int32(output.format.paddedColumns(a.hidden)),
+        out_stride: Int32(scratch.sums.stride),
         heads_per_group: Int32(a.headsPerGroup)))
   }
 
@@ -152,7 +164,7 @@ extension CUDABackend {
     let (output, a) = (model.layers[layer].output, architecture)
     reserve(chosen)
     launch(
-      .sizeGroups, output.dtype, Grid(a.kvHeads, batch.tokens.count),
+      .sizeGroups, output.kernelType, Grid(a.kvHeads, batch.tokens.count),
       dv_group_size_arguments(
         context: scratch.context.row(0), output: output.address, sizes: scratch.scores.row(0),
         lanes: Int32(a.headsPerGroup * a.headWidth), width: Int32(a.hidden),

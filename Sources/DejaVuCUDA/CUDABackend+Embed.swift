@@ -4,8 +4,8 @@ package import DejaVuCore
 extension RowMatrix {
   /// The address of the first row on the card.
   var address: dv_address { dv_address(UInt(bitPattern: base)) }
-  /// Elements from one row to the next.
-  var elementStride: Int32 { Int32(stride / dtype.size) }
+  /// Elements from one row to the next, bytes of rows in codes.
+  var elementStride: Int32 { Int32(stride / (format.dtype?.size ?? 1)) }
 }
 
 extension Optional where Wrapped == FloatVector {
@@ -18,7 +18,7 @@ extension CUDABackend {
     let (table, tokens) = (model.tokenEmbedding, batch.tokens.count)
     let target = model.projectIn == nil ? x : scratch.embedding
     launch(
-      .embedRows, table.dtype, Grid(tokens),
+      .embedRows, table.kernelType, Grid(tokens),
       dv_embed_arguments(
         table: table.address, ids: scratch.tokenIds, out: target.row(0),
         table_stride: table.elementStride, out_stride: Int32(target.stride),
@@ -41,7 +41,7 @@ extension CUDABackend {
       precondition(last <= table.rows, "position \(last - 1) of \(table.rows)")
     }
     launch(
-      .embedRows, table.dtype, Grid(batch.tokens.count),
+      .embedRows, table.kernelType, Grid(batch.tokens.count),
       dv_embed_arguments(
         table: table.address, ids: scratch.positions(token: 0), out: x.row(0),
         table_stride: table.elementStride, out_stride: Int32(x.stride),
@@ -130,12 +130,15 @@ extension CUDABackend {
   ) -> dv_prepare_job {
     var job = dv_prepare_job()
     (job.norm, job.x, job.width) = (norm, x, Int32(width))
-    if floats {
-      job.floats = scratch.prepared.address
+    let to = floats ? scratch.prepared.address : scratch.preparedKept.address
+    if matrix.kernelType.isCoded {
+      job.planes = to
+    } else if floats {
+      job.floats = to
     } else {
-      job.kept = scratch.preparedKept.address
+      job.kept = to
     }
-    job.by_eight = matrix.dtype.size == 2 ? 1 : 0
+    job.by_eight = matrix.format.dtype?.size == 2 ? 1 : 0
     return job
   }
 
@@ -251,13 +254,13 @@ extension CUDABackend {
     roundChoices(
       preparing: preparation(x, norm, width: matrix.columns, matrix: matrix, floats: true))
     launch(
-      .projectRows, matrix.dtype, Grid(geometry.blocks(rows: matrix.rows, warps: 16)),
-      sharedBytes: LaunchGeometry.vectorBytes(matrix.columns),
+      .projectRows, matrix.kernelType, Grid(geometry.blocks(rows: matrix.rows, warps: 16)),
+      sharedBytes: matrix.vectorBytes,
       dv_rows_arguments(
         x: scratch.prepared.address, matrix: matrix.address, y: y, flag: flag,
         width: Int32(matrix.columns),
-        padded_width: Int32(matrix.paddedColumns), row_stride: matrix.elementStride,
-        rows: Int32(matrix.rows)))
+        padded_width: Int32(matrix.format.paddedColumns(matrix.columns)),
+        row_stride: matrix.elementStride, rows: Int32(matrix.rows)))
   }
 
   private func multiply(
@@ -272,7 +275,7 @@ extension CUDABackend {
     bias: FloatVector? = nil, activation: Activation? = nil, flag: dv_address = 0
   ) {
     launch(
-      .multiplyRows, matrix.dtype, Grid((matrix.rows + 63) / 64, (tokens + 63) / 64),
+      .multiplyRows, matrix.kernelType, Grid((matrix.rows + 63) / 64, (tokens + 63) / 64),
       dv_product_arguments(
         a: x.row(0), b: matrix.address, bias: bias.address, out: out, flag: flag,
         tokens: Int32(tokens), n: Int32(matrix.rows), k: Int32(matrix.columns),
@@ -285,7 +288,7 @@ extension CUDABackend {
     willWrite(out)
     let tokens = batch.tokens.count
     launch(
-      .multiplyColumns, matrix.dtype, Grid((matrix.columns + 63) / 64, (tokens + 63) / 64),
+      .multiplyColumns, matrix.kernelType, Grid((matrix.columns + 63) / 64, (tokens + 63) / 64),
       dv_product_arguments(
         a: x.row(0), b: matrix.address, bias: 0, out: out.row(0), flag: 0, tokens: Int32(tokens),
         n: Int32(matrix.columns), k: Int32(matrix.rows), a_stride: Int32(x.stride),

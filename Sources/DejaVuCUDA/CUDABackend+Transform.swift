@@ -42,15 +42,16 @@ extension CUDABackend {
     }
     let matrix = model.layers[layer].bundle.matrix
     launch(
-      .sumNeurons, matrix.dtype, Grid(geometry.tiles, geometry.slices),
+      .sumNeurons, matrix.kernelType, Grid(geometry.tiles(matrix), geometry.slices(matrix)),
+      sharedBytes: matrix.segmentBytes,
       dv_down_arguments(
         neurons: choice(listed ?? ranked), values: scratch.activations.row(0),
         bundle: matrix.address, out: scratch.sums.row(0),
-        padded_width: Int32(matrix.paddedColumns), row_stride: matrix.elementStride,
-        rows_per_neuron: Int32(architecture.rowsPerNeuron),
+        padded_width: Int32(matrix.format.paddedColumns(matrix.columns)),
+        row_stride: matrix.elementStride, rows_per_neuron: Int32(architecture.rowsPerNeuron),
         out_stride: Int32(scratch.sums.stride), skips: skips,
         values_by_row: ranked == nil ? 0 : 1))
-    out.parts = (scratch.sums.row(0), geometry.slices, scratch.sums.stride)
+    out.parts = (scratch.sums.row(0), geometry.slices(matrix), scratch.sums.stride)
     notes.append(.neurons(layer: layer, skips: skips == 1, ranked: ranked))
   }
 
@@ -64,24 +65,26 @@ extension CUDABackend {
     (job.up_bias, job.gate_bias) = (weights.upBias.address, weights.gateBias.address)
     (job.values, job.products) = (scratch.activations.row(0), products)
     job.counters = scratch.counters(layer: layer) + 16
-    (job.width, job.padded_width) = (Int32(architecture.hidden), Int32(matrix.paddedColumns))
+    job.width = Int32(architecture.hidden)
+    job.padded_width = Int32(matrix.format.paddedColumns(matrix.columns))
     job.row_stride = matrix.elementStride
     job.rows_per_neuron = Int32(architecture.rowsPerNeuron)
     job.activation = architecture.activation.kernelCode
+    let warps = Kernel.raiseNeurons.threads(matrix.kernelType) / 32
     launch(
-      .raiseNeurons, matrix.dtype,
-      Grid(geometry.blocks(rows: architecture.neurons, warps: 16)),
-      sharedBytes: LaunchGeometry.vectorBytes(architecture.hidden), job)
+      .raiseNeurons, matrix.kernelType,
+      Grid(geometry.blocks(rows: architecture.neurons, warps: warps)),
+      sharedBytes: matrix.vectorBytes, job)
   }
 
   /// scores[t, n] = |values[t, n]| · ‖down[n]‖.
   private func sizeNeurons(layer: Int, _ values: CUDABuffer) {
     let matrix = model.layers[layer].bundle.matrix
     launch(
-      .sizeNeurons, matrix.dtype, Grid((architecture.neurons + 7) / 8, batch.tokens.count),
+      .sizeNeurons, matrix.kernelType, Grid((architecture.neurons + 7) / 8, batch.tokens.count),
       dv_neuron_size_arguments(
         values: values.row(0), bundle: matrix.address, sizes: scratch.scores.row(0),
-        neurons: Int32(architecture.neurons), padded_width: Int32(matrix.paddedColumns),
+        neurons: Int32(architecture.neurons), width: Int32(matrix.columns),
         row_stride: matrix.elementStride, rows_per_neuron: Int32(architecture.rowsPerNeuron),
         value_stride: Int32(values.stride), size_stride: Int32(scratch.scores.stride)))
   }

@@ -80,6 +80,7 @@ package final class CUDABackend: Backend {
     weights: DeviceModel, module: KernelModule, options: CUDAOptions = CUDAOptions()
   ) throws(BackendError) {
     let (device, architecture) = (weights.device, weights.weights.architecture)
+    try CodeGroups.check(weights.weights)
     self.weights = weights
     self.device = device
     self.module = module
@@ -89,7 +90,7 @@ package final class CUDABackend: Backend {
       layers: architecture.layers, groups: architecture.kvHeads,
       paddedHead: Padding.head(architecture.headWidth),
       dtype: Self.cacheType(of: weights.weights, options),
-      keptStride: LaunchGeometry.arranged(architecture.hidden))
+      keptStride: Self.keptStride(of: weights.weights, options))
     geometry = LaunchGeometry(model: model, multiprocessors: device.multiprocessors)
     cacheContext = CacheContext(device, module: module)
     scratch = try CUDAScratch(device, model: model, layout: cacheLayout, geometry: geometry)
@@ -115,7 +116,8 @@ package final class CUDABackend: Backend {
   ) -> KernelOptions {
     KernelOptions(
       capability: device.capability, cacheType: cacheType(of: model, options),
-      paddedHead: Padding.head(model.architecture.headWidth))
+      paddedHead: Padding.head(model.architecture.headWidth),
+      groups: CodeGroups.first(of: model.formats))
   }
 
   package var architecture: Architecture { model.architecture }
@@ -235,14 +237,14 @@ package final class CUDABackend: Backend {
 
   /// Appends a launch to the step.
   func launch<Arguments: BitwiseCopyable>(
-    _ kernel: Kernel, _ type: DType, _ grid: Grid, sharedBytes: Int = 0,
+    _ kernel: Kernel, _ type: KernelType, _ grid: Grid, sharedBytes: Int = 0,
     _ arguments: Arguments
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
     roundChoices()
     module.allow(kernel, type, sharedBytes: sharedBytes)
     launches.append(
-      module.function(kernel, type), threads: kernel.shape.threads, grid: grid,
+      module.function(kernel, type), threads: kernel.threads(type), grid: grid,
       sharedBytes: sharedBytes, awaits: kernel.awaits, arguments)
     launchNumber += 1
   }

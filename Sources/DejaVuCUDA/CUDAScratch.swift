@@ -57,7 +57,8 @@ final class CUDAScratch {
     self.idCapacity = idCapacity
     architecture = model.architecture
     let (a, words) = (architecture, 8 + 8 * architecture.layers)
-    let width = Padding.width(a.hidden)
+    // Rows of codes are padded to blocks of 128 columns.
+    let width = (a.hidden + 127) / 128 * 128
     sums = CUDABuffer(
       memory: try DeviceMemory(
         device, byteCount: 4 * geometry.slices * width, what: "sums of rows"), stride: width)

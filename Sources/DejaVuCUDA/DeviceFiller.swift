@@ -33,12 +33,37 @@ package final class DeviceFiller {
   ) {
     list.removeAll()
     list.append(
-      module.function(.fillRows, dtype), threads: Kernel.fillRows.shape.threads,
+      module.function(.fillRows, KernelType(dtype)), threads: Kernel.fillRows.shape.threads,
       grid: Grid(8 * device.multiprocessors), sharedBytes: 0,
       dv_fill_arguments(
         to: memory.address + dv_address(offset), seed: numbers.seed, rows: dv_address(rows),
         columns: Int32(columns), stride: Int32(stride), constant: numbers.constant,
         spread: numbers.spread))
+    list.run(on: device)
+  }
+
+  /// Fills every `step`-th row of a tensor with random codes and one scale for all groups.
+  ///
+  /// - Parameters:
+  ///   - offset: bytes from the start of the memory to the tensor's first row.
+  ///   - format: what rows are stored in.
+  ///   - rows: how many rows are filled.
+  ///   - columns: elements of a row.
+  ///   - step: the number of the first row that is filled, and rows from one to the next.
+  ///   - numbers: what codes and the scale are drawn from.
+  package func fill(
+    offset: Int, format: GroupwiseFormat, rows: Int, columns: Int,
+    every step: (first: Int, step: Int), numbers: (spread: Float, seed: UInt64)
+  ) {
+    list.removeAll()
+    list.append(
+      module.function(.fillCodes, .float32), threads: Kernel.fillCodes.shape.threads,
+      grid: Grid(8 * device.multiprocessors), sharedBytes: 0,
+      dv_fill_codes_arguments(
+        to: memory.address + dv_address(offset), seed: numbers.seed, rows: dv_address(rows),
+        row_stride: Int32(format.rowBytes(columns)), code_bytes: Int32(format.codeBytes(columns)),
+        groups: Int32(format.groups(columns)), first_row: Int32(step.first),
+        row_step: Int32(step.step), scale: numbers.spread / Float(1 << format.bits)))
     list.run(on: device)
   }
 

@@ -37,9 +37,7 @@ package final class DeviceModel {
   package convenience init(
     uploading model: PackedModel, to device: CUDADevice
   ) throws(BackendError) {
-    guard model.formats.allSatisfy({ $0.dtype != nil }) else {
-      throw CUDADevice.unavailable("it has no kernels for weights in \(model.format.name) yet")
-    }
+    try CodeGroups.check(model)
     let map = WeightUpload(model)
     try Self.requireRoom(map.byteCount, on: device)
     let memory = try DeviceMemory(device, byteCount: map.byteCount, what: "the weights")
@@ -56,8 +54,22 @@ extension DeviceMemory: @unchecked Sendable {
 private struct WeightUpload {
   private struct Piece {
     let base: UnsafeRawPointer
-    let bytes: Int
+    /// Rows of `rowBytes` here, each at a multiple of `stride` there.
+    let rows: Int
+    let rowBytes: Int
+    let stride: Int
     let offset: Int
+
+    /// Bytes `done...` of what lies on the card.
+    func copy(from done: Int, byteCount: Int, to slot: UnsafeMutableRawPointer) {
+      guard stride != rowBytes else {
+        return slot.copyMemory(from: base + done, byteCount: byteCount)
+      }
+      for row in 0..<byteCount / stride {
+        (slot + row * stride).copyMemory(
+          from: base + (done / stride + row) * rowBytes, byteCount: rowBytes)
+      }
+    }
   }
 
   private let model: PackedModel
@@ -71,10 +83,11 @@ private struct WeightUpload {
     _ = Self.walk(
       model,
       matrix: {
-        upload.add($0.base, $0.rows * $0.stride); return $0
+        upload.add($0.base, rows: $0.rows, rowBytes: $0.stride, stride: $0.cardStride); return $0
       }
     ) {
-      upload.add(UnsafeRawPointer($0.base), $0.count * 4)
+      let bytes = $0.count * 4
+      upload.add(UnsafeRawPointer($0.base), rows: 1, rowBytes: bytes, stride: bytes)
       return $0
     }
     (pieces, offsets, byteCount) = (upload.pieces, upload.offsets, upload.byteCount)
@@ -86,11 +99,12 @@ private struct WeightUpload {
     var byteCount = 0
 
     /// A tied head is the token embedding, whose rows are there already.
-    func add(_ base: UnsafeRawPointer, _ bytes: Int) {
+    func add(_ base: UnsafeRawPointer, rows: Int, rowBytes: Int, stride: Int) {
       guard offsets[base] == nil else { return }
       offsets[base] = byteCount
-      pieces.append(Piece(base: base, bytes: bytes, offset: byteCount))
-      byteCount += (bytes + 255) / 256 * 256
+      pieces.append(
+        Piece(base: base, rows: rows, rowBytes: rowBytes, stride: stride, offset: byteCount))
+      byteCount += (rows * stride + 255) / 256 * 256
     }
   }
 
@@ -105,13 +119,16 @@ private struct WeightUpload {
     defer { for case let event? in events { _ = device.driver.release_event?(event) } }
     var turn = 0
     for piece in pieces {
+      let bytes = piece.rows * piece.stride
+      // Whole rows where they are moved apart.
+      let size = piece.stride == piece.rowBytes ? size : size / piece.stride * piece.stride
       var done = 0
-      while done < piece.bytes {
-        let (slot, count) = (slots[turn % 2], min(size, piece.bytes - done))
+      while done < bytes {
+        let (slot, count) = (slots[turn % 2], min(size, bytes - done))
         if turn >= 2, let event = events[turn % 2] {
           device.check(device.driver.wait_event?(event), "weights cannot be copied")
         }
-        slot.base.copyMemory(from: piece.base + done, byteCount: count)
+        piece.copy(from: done, byteCount: count, to: slot.base)
         device.copyLater(
           slot.base, to: memory.address + dv_address(piece.offset + done), bytes: count)
         device.record(events[turn % 2])
@@ -136,7 +153,7 @@ private struct WeightUpload {
       matrix: {
         RowMatrix(
           base: place($0.base), format: $0.format, rows: $0.rows, columns: $0.columns,
-          stride: $0.stride)
+          stride: $0.cardStride)
       },
       vector: {
         FloatVector(

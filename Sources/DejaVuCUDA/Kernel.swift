@@ -4,6 +4,7 @@ package import DejaVuCore
 /// The kernels that the backend launches, with the threads of a block.
 enum Kernel: Int, CaseIterable {
   case embedRows, normalizeRows, addParts, projectRows, clearWords, assignList, readMemory, fillRows
+  case fillCodes
   case projectHeads, attendCache, mergeContext, clipSettled, forkPlanes
   case sumHeads, raiseNeurons, sumNeurons, sizeNeurons, sizeGroups
   case prepareVectors, scoreRows, selectRows
@@ -12,7 +13,8 @@ enum Kernel: Int, CaseIterable {
   /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
   var awaits: Bool {
     switch self {
-    case .readMemory, .fillRows, .clipSettled, .forkPlanes, .multiplyRows, .multiplyColumns,
+    case .readMemory, .fillRows, .fillCodes, .clipSettled, .forkPlanes, .multiplyRows,
+      .multiplyColumns,
       .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows:
       false
     default: true
@@ -30,6 +32,7 @@ enum Kernel: Int, CaseIterable {
     case .assignList: ("assign_list", 256, false)
     case .readMemory: ("read_memory", 512, false)
     case .fillRows: ("fill_rows", 256, true)
+    case .fillCodes: ("fill_codes", 256, false)
     case .projectHeads: ("project_heads", 256, true)
     case .attendCache: ("attend_cache", 128, false)
     case .mergeContext: ("merge_context", 256, false)
@@ -54,15 +57,52 @@ enum Kernel: Int, CaseIterable {
   }
 }
 
-extension DType {
-  /// What names of kernels end in.
-  var kernelSuffix: String {
+/// What a kernel's weights are stored in, as its name ends.
+enum KernelType: String, CaseIterable {
+  case float32 = "_f32"
+  case float16 = "_f16"
+  case bfloat16 = "_bf16"
+  /// Codes of 4 and of 8 bits; their groups are fixed when kernels are compiled.
+  case codes4 = "_i4"
+  case codes8 = "_i8"
+
+  var isCoded: Bool { self == .codes4 || self == .codes8 }
+  var index: Int {
     switch self {
-    case .float32: "_f32"
-    case .float16: "_f16"
-    case .bfloat16: "_bf16"
+    case .float32: 0
+    case .float16: 1
+    case .bfloat16: 2
+    case .codes4: 3
+    case .codes8: 4
     }
   }
+
+  init(_ dtype: DType) {
+    switch dtype {
+    case .float32: self = .float32
+    case .float16: self = .float16
+    case .bfloat16: self = .bfloat16
+    }
+  }
+}
+
+extension Kernel {
+  /// Threads of a block: kernels of codes keep more in registers.
+  func threads(_ type: KernelType) -> Int {
+    switch self {
+    case .projectHeads where type.isCoded: 192
+    case .raiseNeurons where type.isCoded: 384
+    default: shape.threads
+    }
+  }
+
+  /// Whether only modules with codes have the kernel.
+  func needsCodes(_ type: KernelType) -> Bool {
+    self == .fillCodes || (shape.isTyped && type.isCoded)
+  }
+
+  /// Whether there is one for this type at all: random codes have a kernel of their own.
+  func exists(_ type: KernelType) -> Bool { self != .fillRows || !type.isCoded }
 }
 
 /// A card's machine code, with every kernel looked up once.
@@ -70,7 +110,7 @@ package final class KernelModule {
   private let device: CUDADevice
   private let module: dejavu_handle
   /// By kernel and type of weights.
-  private let functions: [dejavu_handle]
+  private let functions: [dejavu_handle?]
   /// Bytes of shared memory that each may ask for.
   private var allowed: [Int]
   /// Of a multiprocessor's shared memory, what all kernels that overlap are set to, in per cent of
@@ -78,16 +118,21 @@ package final class KernelModule {
   private static let carveout: Int32 = 57
 
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where the card does not take the code.
-  package init(_ device: CUDADevice, image: UnsafeRawPointer) throws(BackendError) {
+  package init(
+    _ device: CUDADevice, image: UnsafeRawPointer, hasCodes: Bool
+  ) throws(BackendError) {
     var module: dejavu_handle?
     guard device.driver.load_module?(&module, image) == 0, let module else {
       throw CUDADevice.unavailable("\(device.name) does not take the compiled kernels")
     }
-    var functions: [dejavu_handle] = []
+    var functions: [dejavu_handle?] = []
     for kernel in Kernel.allCases {
-      for type in DType.allCases {
-        let shape = kernel.shape
-        let name = shape.isTyped ? shape.name + type.kernelSuffix : shape.name
+      for type in KernelType.allCases {
+        guard kernel.exists(type), hasCodes || !kernel.needsCodes(type) else {
+          functions.append(nil)
+          continue
+        }
+        let name = kernel.shape.name + (kernel.shape.isTyped ? type.rawValue : "")
         var function: dejavu_handle?
         guard device.driver.find_function?(&function, module, name) == 0, let function else {
           _ = device.driver.unload_module?(module)
@@ -110,20 +155,19 @@ package final class KernelModule {
 
   deinit { _ = device.driver.unload_module?(module) }
 
-  func function(_ kernel: Kernel, _ type: DType) -> dejavu_handle {
-    functions[index(kernel, type)]
+  func function(_ kernel: Kernel, _ type: KernelType) -> dejavu_handle {
+    guard let function = functions[index(kernel, type)] else {
+      preconditionFailure("\(kernel) was not compiled for weights in \(type)")
+    }
+    return function
   }
 
-  private func index(_ kernel: Kernel, _ type: DType) -> Int {
-    switch type {
-    case .float32: kernel.rawValue * 3
-    case .float16: kernel.rawValue * 3 + 1
-    case .bfloat16: kernel.rawValue * 3 + 2
-    }
+  private func index(_ kernel: Kernel, _ type: KernelType) -> Int {
+    kernel.rawValue * KernelType.allCases.count + type.index
   }
 
   /// Lets a kernel ask for more shared memory than every card grants unasked.
-  func allow(_ kernel: Kernel, _ type: DType, sharedBytes: Int) {
+  func allow(_ kernel: Kernel, _ type: KernelType, sharedBytes: Int) {
     guard sharedBytes > allowed[index(kernel, type)] else { return }
     allowed[index(kernel, type)] = sharedBytes
     device.check(

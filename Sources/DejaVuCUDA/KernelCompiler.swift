@@ -9,11 +9,14 @@ package struct KernelOptions: Hashable, Sendable {
   package var cacheType: DType
   /// Lanes of a head in the cache, padding included.
   package var paddedHead: Int
+  /// Groups of weights in codes; nil leaves their kernels out.
+  package var groups: CodeGroups?
 
-  package init(capability: Int, cacheType: DType, paddedHead: Int) {
+  package init(capability: Int, cacheType: DType, paddedHead: Int, groups: CodeGroups? = nil) {
     self.capability = capability
     self.cacheType = cacheType
     self.paddedHead = paddedHead
+    self.groups = groups
   }
 
   /// Pieces in which eight lanes of a warp read a head together, 16 bytes each.
@@ -30,10 +33,13 @@ package struct KernelOptions: Hashable, Sendable {
       case .float16: "f16"
       case .bfloat16: "bf16"
       }
+    let codes = groups.map {
+      ["-DCODE_GROUP=\($0.size)", "-DCODE_ZEROS=\($0.haveZeros ? 1 : 0)"]
+    }
     return [
       "--gpu-architecture=sm_\(capability)", "--std=c++17", "--ptxas-options=-v",
       "-DHEAD_CHUNKS=\(headChunks)", "-DCACHE=\(cache)",
-    ]
+    ] + (codes ?? [])
   }
 }
 

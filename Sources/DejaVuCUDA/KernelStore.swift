@@ -31,21 +31,23 @@ package struct KernelStore {
   ) throws(BackendError) -> KernelModule {
     let compiler = try KernelCompiler(library: library)
     let path = folder.map { $0 + "/" + key(options, compiler) + ".cubin" }
-    if let path, let image = read(path), let module = try? load(image, on: device) {
+    if let path, let image = read(path), let module = try? load(image, options, on: device) {
       return module
     }
     let image = try compiler.compile(options).cubin
-    let module = try load(image, on: device)
+    let module = try load(image, options, on: device)
     if let path { keep(image, at: path) }
     return module
   }
 
-  private func load(_ image: [UInt8], on device: CUDADevice) throws(BackendError) -> KernelModule {
+  private func load(
+    _ image: [UInt8], _ options: KernelOptions, on device: CUDADevice
+  ) throws(BackendError) -> KernelModule {
     var failure: BackendError?
     let module = image.withUnsafeBytes { bytes -> KernelModule? in
       guard let base = bytes.baseAddress else { return nil }
       do throws(BackendError) {
-        return try KernelModule(device, image: base)
+        return try KernelModule(device, image: base, hasCodes: options.groups != nil)
       } catch {
         failure = error
         return nil

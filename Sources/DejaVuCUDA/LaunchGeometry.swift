@@ -5,23 +5,37 @@ struct LaunchGeometry {
   let multiprocessors: Int
   /// Parts that one head's cache is cut into.
   let splits: Int
-  /// Slices that sums of rows are cut into.
+  /// Slices that sums of rows are cut into, at most.
   let slices: Int
-  /// Columns of the stream that one block sums.
-  private let tileColumns: Int
-  let tiles: Int
 
   init(model: PackedModel, multiprocessors: Int) {
     self.multiprocessors = multiprocessors
     let architecture = model.architecture
-    let width = Padding.width(architecture.hidden)
-    let size = model.layers.first?.bundle.matrix.dtype.size ?? 2
-    tileColumns = 2 * 32 * 16 / size
-    tiles = (width + tileColumns - 1) / tileColumns
-    // Four blocks on every multiprocessor.
-    slices = max(1, 4 * multiprocessors / tiles)
+    slices =
+      model.layers.lazy.flatMap { [$0.output, $0.bundle.matrix] }
+      .map { Self.slices($0, multiprocessors) }.max() ?? 1
     // At half density every multiprocessor still has two blocks.
     splits = min(max(4 * multiprocessors / architecture.heads, 1), 32)
+  }
+
+  /// Tiles of a matrix' columns, one to a block that sums rows.
+  func tiles(_ matrix: RowMatrix) -> Int { Self.tiles(matrix) }
+  /// Slices that sums of a matrix' rows are cut into.
+  func slices(_ matrix: RowMatrix) -> Int { Self.slices(matrix, multiprocessors) }
+
+  /// A lane sums 16 bytes of a row of codes, and twice 16 of plain ones.
+  private static func tiles(_ matrix: RowMatrix) -> Int {
+    let columns =
+      switch matrix.format {
+      case .plain(let dtype): 2 * 32 * 16 / dtype.size
+      case .groupwise(let format): 32 * 128 / format.bits
+      }
+    return (matrix.format.paddedColumns(matrix.columns) + columns - 1) / columns
+  }
+
+  /// Four blocks on every multiprocessor, two where rows are codes.
+  private static func slices(_ matrix: RowMatrix, _ multiprocessors: Int) -> Int {
+    max(1, (matrix.kernelType.isCoded ? 2 : 4) * multiprocessors / tiles(matrix))
   }
 
   /// Floats of a vector as kernels arrange it.

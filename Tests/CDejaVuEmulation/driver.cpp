@@ -228,9 +228,16 @@ void dejavu_emulated_driver(dejavu_driver *d) {
   d->describe_error = describe_error;
 }
 
-const void *dejavu_emulated_module(int cache_bytes, int chunks) {
-  if (cache_bytes == 4) {
-    return chunks == 1 ? &emulation::float_1 : chunks == 5 ? &emulation::float_5 : nullptr;
-  }
-  return chunks == 1 ? &emulation::half_1 : chunks == 3 ? &emulation::half_3 : nullptr;
+const void *dejavu_emulated_module(int cache_bytes, int chunks, int group, int zeros) {
+  using namespace emulation;
+  const struct {
+    const Module *module;
+    int cache_bytes, chunks;
+  } all[] = {{&float_1, 4, 1}, {&float_5, 4, 5}, {&half_1, 2, 1}, {&half_3, 2, 3},
+             {&half_1_zeros, 2, 1}};
+  for (const auto &each : all)
+    if (each.cache_bytes == cache_bytes && each.chunks == chunks &&
+        (group == 0 || (each.module->group == group && each.module->zeros == zeros)))
+      return each.module;
+  return nullptr;
 }

@@ -89,6 +89,23 @@ DEVICE unsigned short narrow_bf16(float value) {
   if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
   return (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
 }
+DEVICE int dot4s(unsigned codes, unsigned q, int sum) {
+  for (int i = 0; i < 4; i++)
+    sum += (int)(signed char)((codes >> (8 * i)) & 255) * (int)(signed char)((q >> (8 * i)) & 255);
+  return sum;
+}
+DEVICE unsigned pick_bytes(unsigned first, unsigned second, unsigned which) {
+  unsigned long long all = (unsigned long long)second << 32 | first;
+  unsigned bytes = 0;
+  for (int i = 0; i < 4; i++)
+    bytes |= (unsigned)(all >> (which >> (4 * i) & 7) * 8 & 255) << (8 * i);
+  return bytes;
+}
+DEVICE unsigned stream_word(const void *from) {
+  if ((unsigned long long)from % 4) __builtin_trap();
+  return *(const unsigned *)from;
+}
+DEVICE void keep_order() {}
 DEVICE int dot4(unsigned codes, unsigned q, int sum) {
   for (int i = 0; i < 4; i++)
     sum += (int)((codes >> (8 * i)) & 255) * (int)(signed char)((q >> (8 * i)) & 255);
@@ -118,9 +135,12 @@ DEVICE f16 stream_half(const f16 *from) { return *from; }
 DEVICE void copy_quad(void *to, const void *from) { *(Quad *)to = stream(from); }
 
 #include "../../Sources/CDejaVuCUDA/kernels/score.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise.cuh"
 #include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_heads.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
 #pragma clang diagnostic pop
@@ -141,6 +161,14 @@ template <class Arguments, void (*kernel)(Arguments)> struct Caller<kernel> {
 #define ONE(name) Caller<name>::entry(#name),
 #define TYPED(name) ONE(name##_f32) ONE(name##_f16) ONE(name##_bf16)
 
+#ifdef CODE_GROUP
+#define CODED(name) ONE(name##_i4) ONE(name##_i8)
+#else
+#define CODED(name)
+#define CODE_GROUP 0
+#define CODE_ZEROS 0
+#endif
+
 const emulation::Entry entries[] = {
     TYPED(embed_rows) TYPED(project_rows) TYPED(fill_rows) TYPED(project_heads)
     TYPED(sum_heads) TYPED(raise_neurons) TYPED(sum_neurons) TYPED(size_neurons)
@@ -148,10 +176,17 @@ const emulation::Entry entries[] = {
     ONE(normalize_rows) ONE(add_parts) ONE(clear_words) ONE(assign_list) ONE(read_memory)
     ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
-    ONE(activate_rows)};
+    ONE(activate_rows)
+    CODED(embed_rows) CODED(project_rows) CODED(project_heads) CODED(sum_heads)
+    CODED(raise_neurons) CODED(sum_neurons) CODED(size_neurons) CODED(size_groups)
+    CODED(multiply_rows) CODED(multiply_columns)
+#if CODE_GROUP
+    ONE(fill_codes)
+#endif
+};
 
 }  // namespace
 
 namespace emulation {
-const Module MODULE = {entries, sizeof entries / sizeof *entries};
+const Module MODULE = {entries, sizeof entries / sizeof *entries, CODE_GROUP, CODE_ZEROS};
 }

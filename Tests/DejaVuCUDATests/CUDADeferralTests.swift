@@ -29,7 +29,7 @@ struct CUDADeferralTests {
 }
 
 /// A seeded sequence of prompts, single tokens, truncations and forks with random head sets.
-private struct CardStory {
+struct CardStory {
   private let trial: Trial<CUDABackend>
   private var caches: [CUDACache]
   private var random: SeededRandom

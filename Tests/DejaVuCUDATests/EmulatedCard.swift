@@ -27,13 +27,15 @@ enum TestCard {
     let kernels = CUDABackend.kernelOptions(of: model, on: device, options)
     guard
       let image = dejavu_emulated_module(
-        Int32(kernels.cacheType.size), Int32(kernels.headChunks))
+        Int32(kernels.cacheType.size), Int32(kernels.headChunks),
+        Int32(kernels.groups?.size ?? 0), kernels.groups?.haveZeros == true ? 1 : 0)
     else {
       throw BackendError.unavailable(backend: "CUDA", reason: "no emulated kernels for \(kernels)")
     }
     return try CUDABackend(
       weights: DeviceModel(uploading: model, to: device),
-      module: KernelModule(device, image: image), options: options)
+      module: KernelModule(device, image: image, hasCodes: kernels.groups != nil),
+      options: options)
   }
 }
 

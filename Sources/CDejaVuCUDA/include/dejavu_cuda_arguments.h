@@ -95,6 +95,8 @@ typedef struct {
   dv_address floats, kept;
   /// In 8 bits `[tokens, rounded_stride]`, and float `[tokens]`, what one unit stands for.
   dv_address rounded, units;
+  /// For weights in codes: two signed bytes of every element, and steps; of the first token.
+  dv_address planes;
   int width, x_stride, columns, rounded_stride;
   /// Whether weights are stored in 16 bits, eight to a piece.
   int by_eight;
@@ -124,6 +126,8 @@ typedef struct {
   int width, padded_width, row_stride;
   int head, padded_head, heads_per_group, group_count;
   int capacity, window, kept_stride, turn, rotary_half;
+  /// Positions before this one whose inputs a block of a kernel of codes holds itself.
+  int recent;
   /// Whether only what is owed before the position is computed, for all groups.
   int settles_only;
 } dv_project_arguments;
@@ -141,6 +145,9 @@ typedef struct {
   /// What is scored beside it.
   dv_score_arguments riders;
 } dv_attend_arguments;
+
+/// What a block that sums rows of codes shares, at most; see groupwise_sums.cu.
+enum { dv_segment_bytes = 57344 };
 
 /// context[i · h + lane] from the parts of attention.
 typedef struct {
@@ -235,7 +242,7 @@ typedef struct {
 /// sizes[t, n] = |values[t, n]| · ‖down[n]‖.
 typedef struct {
   dv_address values, bundle, sizes;
-  int neurons, padded_width, row_stride, rows_per_neuron, value_stride, size_stride;
+  int neurons, width, row_stride, rows_per_neuron, value_stride, size_stride;
 } dv_neuron_size_arguments;
 
 /// sizes[t, g] = ‖Σ_lane context[t, g, lane] · output[g, lane]‖.
@@ -285,5 +292,15 @@ typedef struct {
   int columns, stride;
   float constant, spread;
 } dv_fill_arguments;
+
+/// Random codes and one scale for all groups, in every `row_step`-th row.
+typedef struct {
+  dv_address to, seed;
+  dv_address rows;
+  /// Bytes from one row to the next, and of a row's codes.
+  int row_stride, code_bytes;
+  int groups, first_row, row_step;
+  float scale;
+} dv_fill_codes_arguments;
 
 #endif

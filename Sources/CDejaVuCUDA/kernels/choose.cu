@@ -41,6 +41,33 @@ template <class T> DEVICE void store_four(T *to, const T (&values)[4]) {
                (u64)values[3].bits << 48;
 }
 
+#ifdef CODE_GROUP
+/// Stores four neighbours of a vector that meets codes; a warp has a block of 128 columns.
+DEVICE void store_planes(char *planes, const Quad &four, int i, int wide) {
+  float greatest = 0;
+  u32 high = 0, low = 0;
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    float size = fabsf(__uint_as_float(four.w[k]));
+    // What is no number makes the step none, so that rounding hides neither.
+    greatest = size <= 3.4e38f ? fmaxf(greatest, size) : INFINITY;
+  }
+  greatest = warp_greatest(greatest);
+  float inverse = greatest > 1e-30f ? 32639.0f / greatest : 0.0f;
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    int rounded = (int)rintf(__uint_as_float(four.w[k]) * inverse), top = (rounded + 128) >> 8;
+    high |= (u32)(top & 255) << (8 * k);
+    low |= (u32)((rounded - 256 * top) & 255) << (8 * k);
+  }
+  int lane = i / 4 % 32, block = i / 128;
+  char *to = planes + lane / 16 * (wide / 2) + 64 * block + lane % 4 * 16 + lane % 16 / 4 * 4;
+  *(u32 *)to = high;
+  *(u32 *)(to + wide) = low;
+  if (lane == 0) ((float *)(planes + 2 * wide))[block] = greatest / 32639.0f;
+}
+#endif
+
 /// Asks for a thread's pieces of what a norm multiplies or adds, beside what it does.
 DEVICE void stage_vector(float *to, const float *from, int width) {
   for (int i = 4 * threadIdx.x; i < arranged_width(width); i += 4 * blockDim.x) {
@@ -93,6 +120,9 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
     if (job.kept) store_four(at<CACHE>(job.kept) + i, halves);
     if (job.floats)
       *(Quad *)(at<float>(job.floats) + (job.by_eight ? arranged<8>(i) : i)) = made;
+#ifdef CODE_GROUP
+    if (job.planes) store_planes(at<char>(job.planes), made, i, wide);
+#endif
   }
   if (!job.rounded) return;
   signed char *rounded = at<signed char>(job.rounded) + (i64)blockIdx.y * job.rounded_stride;

@@ -72,6 +72,8 @@ DEVICE void await_inputs() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
+/// Loads of shared memory stay on their side of it.
+DEVICE void keep_order() { asm volatile("" ::: "memory"); }
 /// Asks for 128 bytes that will be read soon.
 DEVICE void fetch_ahead(const void *from) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
@@ -96,6 +98,23 @@ DEVICE void copy_quad(void *to, const void *from) {
 DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 /// Orders what this thread wrote before what it writes next, for the whole card.
 DEVICE void publish() { __threadfence(); }
+DEVICE u32 stream_word(const void *from) {
+  u32 word;
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(word) : "l"(from));
+  return word;
+}
+/// Four of the eight bytes of two words, by the nibbles of `which`.
+DEVICE u32 pick_bytes(u32 first, u32 second, u32 which) {
+  u32 bytes;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(first), "r"(second), "r"(which));
+  return bytes;
+}
+/// Σ_i codes[i] · q[i] + sum over four bytes, both with sign.
+DEVICE int dot4s(u32 codes, u32 q, int sum) {
+  int result;
+  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(codes), "r"(q), "r"(sum));
+  return result;
+}
 /// Σ_i codes[i] · q[i] + sum over four bytes, codes without and q with sign.
 DEVICE int dot4(u32 codes, u32 q, int sum) {
   int result;

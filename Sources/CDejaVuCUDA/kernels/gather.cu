@@ -140,7 +140,7 @@ template <class T> DEVICE const T *first_row(const dv_up_arguments &a, int neuro
 
 /// An entry's value, by a warp that has asked for its first row; asks for the first row of `next`.
 template <class T>
-DEVICE float raise_entry(const dv_up_arguments &a, Pieces &pieces, const float *x, int neuron,
+DEVICE float raise_entry(const dv_up_arguments &a, Asked<T> &pieces, const float *x, int neuron,
                          int next, int lane, float &product) {
   const T *rows = first_row<T>(a, neuron);
   float first = row_dot(pieces, rows, x, a.padded_width, lane), up = 0;
@@ -170,15 +170,15 @@ template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   // Neighbours go to different blocks, so that few entries still use the whole card.
   int i = threadIdx.x / 32 * gridDim.x + blockIdx.x;
   bool early = !a.neurons.count || a.neurons.early;
-  Pieces pieces;
+  Asked<T> pieces;
   if (threadIdx.x == 0) nonzero = 0;
   if (!early) await_inputs();
-  if (!early) copy_pieces(x, a.x, arranged_width(a.width) / 4);
+  if (!early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
   int count = read_known(a.neurons, 0).count;
   int neuron = i < count ? chosen_row(a.neurons, 0, i) : -1;
   if (neuron >= 0) ask_row(pieces, first_row<T>(a, neuron), 0, a.padded_width, lane);
   if (early) await_inputs();
-  if (early) copy_pieces(x, a.x, arranged_width(a.width) / 4);
+  if (early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
   await_copies();
   __syncthreads();
   while (neuron >= 0) {
@@ -199,6 +199,7 @@ template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   if (blockIdx.x == 0) atomicAdd(at<int>(a.counters), count);
 }
 FOR_WEIGHTS(512, 2, raise_neurons, dv_up_arguments)
+FOR_CODES(384, code_blocks, raise_neurons, dv_up_arguments)
 
 template <class T> struct NeuronItem {
   const dv_down_arguments &a;
@@ -231,24 +232,21 @@ FOR_WEIGHTS(256, 4, sum_neurons, dv_down_arguments)
 /// A warp to a neuron; grid: blocks, tokens.
 template <class T> DEVICE void size_neurons(const dv_neuron_size_arguments &a) {
   await_inputs();
-  const int count = Pack<T>::count;
   int lane = threadIdx.x % 32, neuron = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (neuron >= a.neurons) return;
   i64 row = (i64)(neuron + 1) * a.rows_per_neuron - 1;
   const T *down = at<T>(a.bundle) + row * a.row_stride;
   float squares = 0;
-  for (int i = lane * count; i < a.padded_width; i += 32 * count) {
-    float w[count];
-    unpack(stream(down + i), w, T());
-#pragma unroll
-    for (int k = 0; k < count; k++) squares = fmaf(w[k], w[k], squares);
+  for (int i = lane; i < a.width; i += 32) {
+    float w = element(down, i, a.width);
+    squares = fmaf(w, w, squares);
   }
   squares = warp_sum(squares);
   float value = at<float>(a.values)[(i64)blockIdx.y * a.value_stride + neuron];
   if (lane == 0)
     at<float>(a.sizes)[(i64)blockIdx.y * a.size_stride + neuron] = fabsf(value) * sqrtf(squares);
 }
-FOR_WEIGHTS(256, 1, size_neurons, dv_neuron_size_arguments)
+FOR_ALL_WEIGHTS(256, 1, size_neurons, dv_neuron_size_arguments)
 
 /// A block to a group; grid: groups, tokens.
 template <class T> DEVICE void size_groups(const dv_group_size_arguments &a) {
@@ -261,11 +259,11 @@ template <class T> DEVICE void size_groups(const dv_group_size_arguments &a) {
   for (int column = threadIdx.x; column < a.width; column += blockDim.x) {
     float sum = 0;
     for (int lane = 0; lane < a.lanes; lane++)
-      sum = fmaf(context[lane], widen(output[(i64)lane * a.row_stride + column]), sum);
+      sum = fmaf(context[lane], element(output + (i64)lane * a.row_stride, column, a.width), sum);
     squares = fmaf(sum, sum, squares);
   }
   squares = block_sum(squares, scratch);
   if (threadIdx.x == 0)
     at<float>(a.sizes)[(i64)blockIdx.y * a.size_stride + group] = sqrtf(squares);
 }
-FOR_WEIGHTS(256, 1, size_groups, dv_group_size_arguments)
+FOR_ALL_WEIGHTS(256, 1, size_groups, dv_group_size_arguments)

@@ -20,8 +20,9 @@ template <class T, bool by_rows> DEVICE void multiply(const dv_product_arguments
       left[k][t] = inside ? at<float>(a.a)[(i64)(t0 + t) * a.a_stride + k0 + k] : 0.0f;
       int n = by_rows ? t : at_tile % 64;
       if (!by_rows) k = at_tile / 64;
-      i64 index = by_rows ? (i64)(n0 + n) * a.b_stride + k0 + k : (i64)(k0 + k) * a.b_stride + n0 + n;
-      right[k][n] = n0 + n < a.n && k0 + k < a.k ? widen(at<T>(a.b)[index]) : 0.0f;
+      int of = by_rows ? n0 + n : k0 + k, column = by_rows ? k0 + k : n0 + n;
+      const T *own = at<T>(a.b) + (i64)of * a.b_stride;
+      right[k][n] = n0 + n < a.n && k0 + k < a.k ? element(own, column, by_rows ? a.k : a.n) : 0.0f;
     }
     __syncthreads();
 #pragma unroll
@@ -48,8 +49,8 @@ template <class T> DEVICE void multiply_rows(const dv_product_arguments &a) { mu
 template <class T> DEVICE void multiply_columns(const dv_product_arguments &a) {
   multiply<T, false>(a);
 }
-FOR_WEIGHTS(256, 2, multiply_rows, dv_product_arguments)
-FOR_WEIGHTS(256, 2, multiply_columns, dv_product_arguments)
+FOR_ALL_WEIGHTS(256, 2, multiply_rows, dv_product_arguments)
+FOR_ALL_WEIGHTS(256, 2, multiply_columns, dv_product_arguments)
 
 /// Lane `i` of a head that turns with its partner.
 DEVICE float turned(const float *head, int i, int half, const float *c, const float *s) {

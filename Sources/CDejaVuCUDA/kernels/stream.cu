@@ -7,9 +7,9 @@ template <class T> DEVICE void embed_rows(const dv_embed_arguments &a) {
   const T *from = at<T>(a.table) + row * a.table_stride;
   float *to = at<float>(a.out) + (i64)t * a.out_stride;
   for (int i = threadIdx.x; i < a.width; i += blockDim.x)
-    to[i] = a.adds ? to[i] + widen(from[i]) : widen(from[i]);
+    to[i] = (a.adds ? to[i] : 0.0f) + element(from, i, a.width);
 }
-FOR_WEIGHTS(256, 1, embed_rows, dv_embed_arguments)
+FOR_ALL_WEIGHTS(256, 1, embed_rows, dv_embed_arguments)
 
 KERNEL(256, 1) normalize_rows(dv_normalize_arguments a) {
   SHARED float scratch[32];
@@ -84,10 +84,10 @@ template <class T> DEVICE void project_rows(const dv_rows_arguments &a) {
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
   int row = threadIdx.x / 32 * gridDim.x + blockIdx.x;
   const T *matrix = at<T>(a.matrix);
-  Pieces pieces;
+  Asked<T> pieces;
   if (row < a.rows) ask_row(pieces, matrix + (i64)row * a.row_stride, 0, a.padded_width, lane);
   await_inputs();
-  copy_pieces(x, a.x, arranged_width(a.width) / 4);
+  copy_pieces(x, a.x, Vector<T>::pieces(a.width));
   await_copies();
   __syncthreads();
   for (; row < a.rows; row += warps) {
@@ -102,6 +102,7 @@ template <class T> DEVICE void project_rows(const dv_rows_arguments &a) {
   }
 }
 FOR_WEIGHTS(512, 2, project_rows, dv_rows_arguments)
+FOR_CODES(512, code_blocks, project_rows, dv_rows_arguments)
 
 KERNEL(256, 1) clear_words(dv_clear_arguments a) {
   await_inputs();

@@ -17,8 +17,9 @@ extern "C" {
 void dejavu_emulated_driver(dejavu_driver *functions);
 
 /// What `load_module` takes for kernels of a type of cache (4 bytes a float, 2 a half) and so many
-/// chunks of a head; null for a pair that was not compiled.
-const void *_Nullable dejavu_emulated_module(int cache_bytes, int chunks);
+/// chunks of a head, with weights in codes of such groups (0: none are needed); null for what was
+/// not compiled.
+const void *_Nullable dejavu_emulated_module(int cache_bytes, int chunks, int group, int zeros);
 
 #if defined(__clang__)
 #pragma clang assume_nonnull end
