@@ -278,6 +278,8 @@ package final class CUDABackend: Backend {
       fetch()
     }
     device.wait()
+    // Whoever looks at lists afterwards runs nothing again.
+    launches.removeAll()
     if let clock { stepMilliseconds = clock.milliseconds }
     retired.removeAll()
     try device.throwFailure()

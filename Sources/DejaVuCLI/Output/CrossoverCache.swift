@@ -1,6 +1,7 @@
 import ArgumentParser
 import DejaVu
 import DejaVuCPU
+import DejaVuCUDA
 import DejaVuEvaluation
 import DejaVuFormats
 import DejaVuJSON
@@ -51,6 +52,7 @@ struct CrossoverCache {
       "\(ProcessInfo.processInfo.activeProcessorCount) cores", cpu.instructionSet.rawValue,
       "\(cpu.threads) threads", "\(cpu.activationBits.rawValue)-bit activations",
       cpu.cacheType?.rawValue ?? "own cache type",
+      model.engine.cuda.map { "on \($0.device.name)" } ?? "no card",
       plan == nil ? "no plan" : digest.hexDigest(), DejaVuCommand.configuration.version,
     ].joined(separator: ", ")
   }
