@@ -7,8 +7,8 @@
 #endif
 
 // Weights of a type are plain, DEJAVU_F32 and on, or coded, DEJAVU_CODED(...). Products with coded
-// rows take vectors rounded to 16 bits: wherever a `rounded` is asked for, it is room for
-// dejavu_rounded_bytes of each vector, and may be NULL where weights are plain.
+// rows take vectors rounded to 16 bits, or 8 (DEJAVU_NARROW): wherever a `rounded` is asked for, it
+// is room for dejavu_rounded_bytes of each vector, and may be NULL where weights are plain.
 
 /// Rounds one vector for products with coded rows; nothing for plain ones.
 void dejavu_round(const dejavu_kernels *kernels, int32_t weight_type, void *_Nullable rounded,
