@@ -10,8 +10,9 @@ struct Calibrate: ParsableCommand {
     abstract: "Find which rows each layer needs, for a greatest loss or a share of rows.",
     discussion: """
       Measures on a text, layer by layer, what leaving rows out costs and what it saves, whoever \
-      chooses them: shadows of the up rows in a few bits, and the predictors of 'dejavu train' where \
-      predictors.safetensors has them. The plan is confirmed by decoding and stored there under its \
+      chooses them: shadows of the up rows in a few bits, the high half of their own codes where \
+      weights are quantized, and the predictors of 'dejavu train' where predictors.safetensors has \
+      them. The plan is confirmed by decoding and stored there under its \
       name, beside other plans. Use a text that the model is not judged on afterwards.
 
         dejavu calibrate --text calibration.txt --max-perplexity-increase 1%
