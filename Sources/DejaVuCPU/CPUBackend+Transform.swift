@@ -38,7 +38,8 @@ extension CPUBackend {
       d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
-      scattered: skips, prefetches_down: prefetchesDown)
+      scattered: skips, prefetches_down: prefetchesDown,
+      down_scales: weights.bundle.down.scaleRows)
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
       dejavu_chosen_mlp_block(
@@ -55,11 +56,25 @@ extension CPUBackend {
     dejavu_reduce_parts(
       team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
       slices, out.stride)
-    let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
     let up = count * (weights.bundle.rowsPerNeuron - 1)
-    tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
+    let down = tallyDownRows(weights.bundle, slices: slices)
+    tally.mlpWeights += up * weights.bundle.matrix.rowBytes
     tally.weightFlops += 2 * (up + down) * architecture.hidden
     tally.neuronRows += count
+  }
+
+  /// Counts the bytes of the down rows, and of the scales they share, that the parts of a block read.
+  ///
+  /// - Returns: down rows.
+  func tallyDownRows(_ bundle: NeuronBundle, slices: Int) -> Int {
+    var (down, scales) = (0, 0)
+    for slice in 0..<slices {
+      down += scratch.rowsRead[slice].down
+      scales += scratch.rowsRead[slice].scales
+    }
+    tally.mlpWeights +=
+      down * bundle.down.rowBytes + scales * (bundle.downScales?.rowBytes ?? 0)
+    return down
   }
 
   /// Takes the choice that waits, where it is that of these neurons.
@@ -102,7 +117,7 @@ extension CPUBackend {
     }
     pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)
     product(weights.bundle.down, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
-    tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
+    tally.mlpWeights += weights.bundle.byteCount
     tally.weightFlops += 2 * tokens * weights.bundle.matrix.rows * architecture.hidden
   }
 
