@@ -5,6 +5,8 @@ import DejaVuJSON
 public struct ModelConfig: Sendable {
   /// Sizes within bounds, and such that they fit each other.
   public let architecture: Architecture
+  /// How linear layers are stored as codes; nil where all weights are numbers.
+  public let codes: PublishedCodes?
   /// What the file says and this version ignores.
   public let warnings: [String]
   /// Token ids that the file names; see ``GenerationConfig``.
@@ -37,10 +39,11 @@ public struct ModelConfig: Sendable {
       throw .unsupportedArchitecture(
         found: type, supported: Family.allCases.map { $0.rawValue })
     }
-    if let quantization = try reader.object("quantization_config") {
-      let method = try quantization.text("quant_method", default: "unknown")
+    codes = try reader.object("quantization_config")?.publishedCodes()
+    guard codes == nil || family.hasPublishedCodes else {
       throw .unsupported(
-        file: file, reason: "its weights are quantized by '\(method)'; use the full-precision copy")
+        file: file,
+        reason: "codes of the architecture '\(type)' are not read; use the full-precision copy")
     }
     architecture = try reader.architecture(family)
     tokens = try GenerationConfig(reader, vocabulary: architecture.vocabulary)
@@ -55,6 +58,14 @@ enum Family: String, CaseIterable {
   case opt, llama, mistral, qwen2, gpt2
   case gptNeoX = "gpt_neox"
   case bloom
+
+  /// Whether its linear layers are stored one by one, as `[outputs, inputs]`.
+  var hasPublishedCodes: Bool {
+    switch self {
+    case .opt, .llama, .mistral, .qwen2: true
+    case .gpt2, .gptNeoX, .bloom: false
+    }
+  }
 }
 
 /// Bounds on what a configuration may ask for.
