@@ -138,9 +138,9 @@ extension CodedTensor {
     guard let first else { return }
     throw .unsupported(
       file: entry.file.path,
-      reason: "tensor '\(entry.name)' puts input \(first) into another group than the "
-        + "\(first / group)th: groups of act-order (desc_act) are scattered over the inputs, and rows "
-        + "that may be skipped cannot share such scales; use a copy made with desc_act false, or "
-        + "'dejavu quantize' on the full-precision one")
+      // Messages end after 256 characters.
+      reason: "tensor '\(entry.name)' puts input \(first) outside group \(first / group): act-order "
+        + "scatters groups, and rows that may be skipped cannot share such scales; use a copy with "
+        + "desc_act false, or 'dejavu quantize' on the full-precision one")
   }
 }

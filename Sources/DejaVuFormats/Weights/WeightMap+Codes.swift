@@ -23,18 +23,26 @@ extension WeightMap {
         biases.insert(view.tensor)
         continue
       }
-      guard let tensor = try CodedTensor.find(view, published, in: tensors) else { continue }
       guard case .layer = role else {
-        throw .unsupported(
-          file: tensor.entries[0].file.path,
-          reason: "tensor '\(tensor.entries[0].name)' holds codes, and this version reads codes of "
-            + "attention and MLP only; use a copy whose embeddings and head are numbers")
+        try checkIsPlain(view, tensors)
+        continue
       }
-      codes[role] = tensor
+      codes[role] = try CodedTensor.find(view, published, in: tensors)
     }
     try checkNeighbours(architecture, codes, plan)
     for tensor in codes.values { try checkBias(of: tensor, tensors, wanted: biases) }
     return codes
+  }
+
+  private static func checkIsPlain(
+    _ view: TensorView, _ tensors: [String: TensorEntry]
+  ) throws(CheckpointError) {
+    let name = String(view.tensor.dropLast("weight".count)) + "qweight"
+    guard let entry = tensors[name] else { return }
+    throw .unsupported(
+      file: entry.file.path,
+      reason: "tensor '\(name)' holds codes, and this version reads codes of attention and MLP only; "
+        + "use a copy whose embeddings and head are numbers")
   }
 
   private static func checkNeighbours(
