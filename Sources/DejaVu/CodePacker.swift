@@ -35,7 +35,8 @@ struct CodePacker {
   }
 
   private func fillRows(
-    _ tensor: CodedTensor, _ format: GroupwiseFormat, at target: UnsafeMutableRawPointer, stride: Int
+    _ tensor: CodedTensor, _ format: GroupwiseFormat, at target: UnsafeMutableRawPointer,
+    stride: Int
   ) {
     let rows = tensor.rowsAreInputs ? tensor.inputs : tensor.outputs
     let columns = tensor.rowsAreInputs ? tensor.outputs : tensor.inputs

@@ -123,13 +123,18 @@ private final class PackedSource: Sendable {
     return file
   }
 
+  /// Tensors of scales that rows share, and those of the rows.
+  private static let scaled = [
+    ("attention.output_scales", "attention.output"), ("mlp.down_scales", "mlp.bundle"),
+  ]
+
   /// Whether rows of codes share scales exactly where the files' version says so: rows that do have
   /// none of their own.
   func checkScales(_ layout: PackedLayout) throws(CheckpointError) {
     let shares = metadata[PackedFile.versionKey] == PackedFile.sharedVersion
     for layer in 0..<layout.architecture.layers {
-      for (name, owner) in [("attention.output_scales", "attention.output"), ("mlp.down_scales", "mlp.bundle")] {
-        let (name, owner) = ("layers.\(layer).\(name)", "layers.\(layer).\(owner)")
+      for (scales, codes) in Self.scaled {
+        let (name, owner) = ("layers.\(layer).\(scales)", "layers.\(layer).\(codes)")
         let codes = layout.entry(owner)?.format.groupwise
         let tensor = tensors[name]
         guard shares, let codes else {
@@ -141,7 +146,8 @@ private final class PackedSource: Sendable {
         guard let tensor else {
           throw .missingTensor(name: name, folder: folder)
         }
-        guard case .scales(let format)? = layout.entry(name)?.format, format.bits == codes.bits else {
+        guard case .scales(let format)? = layout.entry(name)?.format, format.bits == codes.bits
+        else {
           throw .invalidTensor(
             file: tensor.file.path, name: name,
             reason: "it does not hold scales for '\(owner)', which is \(codes.name)")

@@ -186,7 +186,10 @@ final class RankingScratch {
   /// `[max(T, K), D]`, contributions of single groups of heads.
   let parts: CPUBuffer
 
-  /// - Parameter sumWidth: floats that a sum of rows takes: D, and twice that where rows share scales.
+  /// - Parameters:
+  ///   - architecture: of the model.
+  ///   - tokens: of a batch.
+  ///   - sumWidth: floats that a sum of rows takes: D, and twice that where rows share scales.
   init(_ architecture: Architecture, tokens: Int, sumWidth: Int) {
     let widest = max(architecture.neurons, architecture.kvHeads)
     sizes = CPUBuffer(capacity: tokens, width: widest)

@@ -26,9 +26,12 @@ package struct RowMatrix: @unchecked Sendable {
   ) {
     precondition(
       stride >= format.rowBytes(columns), "stride \(stride) is too small for \(columns)")
-    precondition(
-      scales.map { format.isGroupwise && $0.columns == columns && $0.count(of: rows, from: 0) <= $0.count }
-        ?? true, "\(rows) rows of \(columns) in \(format.name) do not share these scales")
+    if let scales {
+      precondition(
+        format.isGroupwise && scales.columns == columns
+          && scales.count(of: rows, from: 0) <= scales.count,
+        "\(rows) rows of \(columns) in \(format.name) do not share these scales")
+    }
     self.scales = scales
     self.base = base
     self.format = format
@@ -142,7 +145,8 @@ package struct NeuronBundle: Sendable {
     let own =
       computed * Double((rowsPerNeuron - 1) * matrix.rowBytes) + active * Double(down.rowBytes)
     guard let downScales else { return own }
-    var (base, exponent, unread) = (1 - active / Double(max(neurons, 1)), downScales.format.rows, 1.0)
+    var (base, exponent) = (1 - active / Double(max(neurons, 1)), downScales.format.rows)
+    var unread = 1.0
     while exponent > 0 {
       if exponent & 1 == 1 { unread *= base }
       (base, exponent) = (base * base, exponent >> 1)

@@ -131,7 +131,8 @@ struct SharedScaleTests {
   }
 
   /// What a listed step reads of W2 and W_O, counted row by row here.
-  @Test func `bytes are those of the rows that are read and of the scales that they share`() throws {
+  @Test func `bytes are those of the rows that are read and of the scales that they share`() throws
+  {
     let model = try Self.cases[0].model()
     let (a, layer) = (model.architecture, model.layers[0])
     let scales = try #require(layer.bundle.downScales)
@@ -151,9 +152,8 @@ struct SharedScaleTests {
     let none = try bytes([])
     let one = try bytes([40])
     // An inactive neuron reads its up row alone, an active one its down row and its group's scales.
-    let (up, all) = (
-      layer.bundle.up.rowBytes, layer.bundle.up.rowBytes + layer.bundle.down.rowBytes + scales.rowBytes
-    )
+    let up = layer.bundle.up.rowBytes
+    let all = up + layer.bundle.down.rowBytes + scales.rowBytes
     #expect(none == 0)
     let most = a.layers * all
     #expect(one >= a.layers * up && one <= most && (one - a.layers * up) % (all - up) == 0)

@@ -43,8 +43,9 @@ struct ChangedCheckpoint {
     add: (name: String, values: [UInt16])? = nil, bytes change: ((inout [UInt8]) -> Void)? = nil
   ) throws {
     let file = try SafetensorsFile(path: Published.folder(name) + "/model.safetensors")
-    precondition(
-      changed.map { name in file.entries.contains { $0.name == name } } ?? true, "no \(changed ?? "")")
+    if let changed {
+      precondition(file.entries.contains { $0.name == changed }, "there is no \(changed)")
+    }
     let kept = file.entries.filter { !drop || $0.name != changed }
     var declarations = try kept.map { entry in
       let stored = try #require(StoredType(rawValue: entry.storedType))

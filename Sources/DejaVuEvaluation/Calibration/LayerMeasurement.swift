@@ -79,7 +79,8 @@ struct LayerCosts {
       return own + read / max(all(.neurons), 1)
     case .heads:
       // Keys and values of heads that nobody chose are settled once a window.
-      let late = Double(layer.key.byteCount + layer.value.byteCount) / max(all(.heads), 1)
+      let late =
+        Double(layer.key.byteCount + layer.value.byteCount) / max(all(.heads), 1)
         / Double(max(window, 1))
       return own + density + (1 - density) * late
     }

@@ -38,7 +38,8 @@ extension CodedTensor {
       switch codes.method {
       case .gptq:
         for row in inputs.lowerBound / perWord..<(inputs.upperBound + perWord - 1) / perWord {
-          let part = max(row * perWord, inputs.lowerBound)..<min((row + 1) * perWord, inputs.upperBound)
+          let first = row * perWord
+          let part = max(first, inputs.lowerBound)..<min(first + perWord, inputs.upperBound)
           for output in outputs {
             let word = word(row, output, self.outputs)
             for input in part {
@@ -48,10 +49,13 @@ extension CodedTensor {
         }
       case .awq:
         for input in inputs {
-          for column in outputs.lowerBound / perWord..<(outputs.upperBound + perWord - 1) / perWord {
+          let columns =
+            outputs.lowerBound / perWord..<(outputs.upperBound + perWord - 1) / perWord
+          for column in columns {
             let word = word(input, column, self.outputs / perWord)
             let first = column * perWord
-            for output in max(first, outputs.lowerBound)..<min(first + perWord, outputs.upperBound) {
+            let part = max(first, outputs.lowerBound)..<min(first + perWord, outputs.upperBound)
+            for output in part {
               body(input, output, UInt8(word >> UInt32(Self.awqPlace(output) * bits) & mask))
             }
           }
@@ -111,8 +115,8 @@ extension CodedTensor {
     guard value.isFinite, HalfPrecision.float(half: HalfPrecision.half(value)) == value else {
       throw .invalidTensor(
         file: scales.file.path, name: scales.name,
-        reason: "its scale of group \(group) and output \(output) is \(value), which is not a finite "
-          + "number of half precision")
+        reason: "its scale of group \(group) and output \(output) is \(value), which is not a "
+          + "finite number of half precision")
     }
   }
 
@@ -123,8 +127,8 @@ extension CodedTensor {
       guard zero != wanted else { return }
       throw .invalidTensor(
         file: qzeros.file.path, name: qzeros.name,
-        reason: "its zero of group \(group) and output \(output) is \(zero) where 'sym' in config.json "
-          + "says \(wanted)"
+        reason: "its zero of group \(group) and output \(output) is \(zero) where 'sym' in "
+          + "config.json says \(wanted)"
           + (zero == wanted + 1 ? "; if 'checkpoint_format' should be gptq_v2, say so there" : ""))
     }
     guard codes.storesZerosLessOne, stored == greatest else { return }

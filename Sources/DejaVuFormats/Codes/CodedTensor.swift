@@ -31,9 +31,10 @@ public struct CodedTensor: Sendable {
   ///
   /// Bits and groups were checked when the configuration was read.
   package var format: GroupwiseFormat {
-    guard let format = GroupwiseFormat(bits: codes.bits, group: min(group, 128), hasZeros: true)
-      ?? GroupwiseFormat(bits: codes.bits, group: 128, hasZeros: true)
-    else { preconditionFailure("no format has codes of \(codes.bits) bits") }
+    let group = [32, 64].contains(group) ? group : 128
+    guard let format = GroupwiseFormat(bits: codes.bits, group: group, hasZeros: true) else {
+      preconditionFailure("no format has codes of \(codes.bits) bits")
+    }
     return format
   }
 
@@ -44,12 +45,13 @@ public struct CodedTensor: Sendable {
 }
 
 extension CodedTensor {
-  /// Finds a linear layer among a checkpoint's tensors; nil where it is not stored as codes.
+  /// Finds a linear layer among a checkpoint's tensors.
   ///
   /// - Parameters:
   ///   - view: how the engine's matrix would lie in the float tensor, whose name ends in `.weight`.
   ///   - published: what the configuration says about codes.
   ///   - tensors: by name.
+  /// - Returns: the layer; nil where it is not stored as codes.
   /// - Throws: ``CheckpointError`` naming the tensor, both sides and what to do.
   static func find(
     _ view: TensorView, _ published: PublishedCodes, in tensors: [String: TensorEntry]
@@ -108,7 +110,8 @@ extension CodedTensor {
     for entry in [qweight, qzeros] where entry.storedType != StoredType.int32.rawValue {
       throw .unsupported(
         file: entry.file.path,
-        reason: "tensor '\(entry.name)' is stored as \(entry.storedType); codes come in words of I32")
+        reason: "tensor '\(entry.name)' is stored as \(entry.storedType); "
+          + "codes come in words of I32")
     }
     guard scales.dtype != nil else {
       throw .unsupported(
@@ -139,8 +142,8 @@ extension CodedTensor {
     throw .unsupported(
       file: entry.file.path,
       // Messages end after 256 characters.
-      reason: "tensor '\(entry.name)' puts input \(first) outside group \(first / group): act-order "
-        + "scatters groups, and rows that may be skipped cannot share such scales; use a copy with "
+      reason: "tensor '\(entry.name)' puts input \(first) outside group \(first / group): "
+        + "act-order scatters groups, and rows that may be skipped cannot share such scales; use a copy with "
         + "desc_act false, or 'dejavu quantize' on the full-precision one")
   }
 }

@@ -41,8 +41,8 @@ extension WeightMap {
     guard let entry = tensors[name] else { return }
     throw .unsupported(
       file: entry.file.path,
-      reason: "tensor '\(name)' holds codes, and this version reads codes of attention and MLP only; "
-        + "use a copy whose embeddings and head are numbers")
+      reason: "tensor '\(name)' holds codes, and this version reads codes of attention and MLP "
+        + "only; use a copy whose embeddings and head are numbers")
   }
 
   private static func checkNeighbours(

@@ -11,6 +11,7 @@ public enum WeightMap {
   ///   - architecture: whose weights.
   ///   - tensors: of the checkpoint, by name.
   ///   - coded: weights that are stored as codes, and have no view.
+  /// - Returns: the views of all others.
   /// - Throws: ``CheckpointError/missingTensor(name:folder:)``,
   ///   ``CheckpointError/shapeMismatch(name:expected:found:)``,
   ///   ``CheckpointError/unsupported(file:reason:)`` for an element type that is not run,
@@ -42,7 +43,8 @@ public enum WeightMap {
     let plan = try plan(architecture, tensors)
     var used = Set(plan.views.map { $0.view.tensor })
     for tensor in codes.values {
-      used.formUnion(["qweight", "qzeros", "scales", "g_idx", "bias"].map { "\(tensor.name).\($0)" })
+      let parts = ["qweight", "qzeros", "scales", "g_idx", "bias"]
+      used.formUnion(parts.map { "\(tensor.name).\($0)" })
     }
     let head = plan.names.head + ".weight"
     return tensors.keys.filter { name in
