@@ -1,5 +1,6 @@
 import DejaVuCore
 import DejaVuFormats
+import Foundation
 import Testing
 
 @Suite struct `Published codes` {
@@ -64,6 +65,29 @@ import Testing
     return [
       codes.bits, codes.group ?? -1, codes.storesZerosLessOne ? 1 : 0, codes.isSymmetric ? 1 : 0,
     ]
+  }
+
+  @Test(arguments: [
+    ("opt-gptq", "quantize_config.json", "{\"bits\":4,\"group_size\":32,\"sym\":false}"),
+    (
+      "llama-awq", "quant_config.json",
+      "{\"w_bit\":4,\"q_group_size\":32,\"zero_point\":true,\"version\":\"GEMM\"}"
+    ),
+  ])
+  func `older checkpoints say so in a file of its own`(
+    name: String, file: String, text: String
+  ) throws {
+    let changed = try ChangedCheckpoint(of: name)
+    let original = try Checkpoint.open(folder: changed.folder.path)
+    try changed.replace("quantization_config", by: "other_config")
+    #expect(changed.complaint().contains("is implied by config.json"))
+    try changed.folder.write(file, text)
+    #expect(changed.complaint() == "(no error)")
+    let opened = try Checkpoint.open(folder: changed.folder.path)
+    #expect(
+      opened.fingerprint == original.fingerprint && opened.codes.count == original.codes.count)
+    try changed.folder.write(file, text.replacingOccurrences(of: "32", with: "48"))
+    #expect(changed.complaint().contains("in 'FOLDER/\(file)' is 48"), "\(changed.complaint())")
   }
 
   @Test(arguments: [

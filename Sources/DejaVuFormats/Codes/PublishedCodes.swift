@@ -30,12 +30,16 @@ public struct PublishedCodes: Hashable, Sendable {
 }
 
 extension ConfigReader {
-  /// Reads `quantization_config`, which this reader holds.
+  /// Reads `quantization_config`, or a file in its place, which this reader holds.
   ///
+  /// - Parameter standard: the method where none is named.
+  /// - Returns: a method and a layout that are read.
   /// - Throws: ``CheckpointError/invalidField(file:field:found:expected:)`` or
   ///   ``CheckpointError/unsupported(file:reason:)`` for methods and layouts that are not read.
-  func publishedCodes() throws(CheckpointError) -> PublishedCodes {
-    let name = try text("quant_method", default: "unknown")
+  func publishedCodes(
+    by standard: PublishedCodes.Method? = nil
+  ) throws(CheckpointError) -> PublishedCodes {
+    let name = try text("quant_method", default: standard?.rawValue ?? "unknown")
     guard let method = PublishedCodes.Method(rawValue: name) else {
       let known = PublishedCodes.Method.allCases.map(\.rawValue).joined(separator: " and ")
       throw .unsupported(

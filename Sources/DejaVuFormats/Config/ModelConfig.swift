@@ -20,9 +20,23 @@ public struct ModelConfig: Sendable {
   /// - Throws: ``CheckpointError/invalidField(file:field:found:expected:)`` naming the field, what
   ///   was found and what is allowed; ``CheckpointError/unsupportedArchitecture(found:supported:)``.
   public init(path: String) throws(CheckpointError) {
-    try self.init(
-      json: JSONFile.object(at: path, maximumBytes: Self.maximumBytes, limits: Self.limits),
-      file: path)
+    let json = try JSONFile.object(
+      at: path, maximumBytes: Self.maximumBytes, limits: Self.limits)
+    let saysItself = json["quantization_config"].map { !$0.isNull } ?? false
+    try self.init(json: json, file: path, codes: saysItself ? nil : Self.codes(beside: path))
+  }
+
+  /// Older checkpoints say in a file of its own how they are stored as codes.
+  private static func codes(beside path: String) throws(CheckpointError) -> PublishedCodes? {
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+    for (name, method) in [
+      ("quantize_config.json", PublishedCodes.Method.gptq), ("quant_config.json", .awq),
+    ] where FileSystem.exists(folder + name) {
+      let json = try JSONFile.object(
+        at: folder + name, maximumBytes: maximumBytes, limits: limits)
+      return try ConfigReader(json: json, file: folder + name).publishedCodes(by: method)
+    }
+    return nil
   }
 
   /// Reads a configuration from memory; `file` is its name in messages.
@@ -30,7 +44,7 @@ public struct ModelConfig: Sendable {
     try self.init(json: JSONFile.object(in: text, file: file, limits: Self.limits), file: file)
   }
 
-  init(json: JSON, file: String) throws(CheckpointError) {
+  init(json: JSON, file: String, codes: PublishedCodes? = nil) throws(CheckpointError) {
     let reader = ConfigReader(json: json, file: file)
     guard let type = json["model_type"]?.text else {
       throw reader.invalid("model_type", json["model_type"], "the name of an architecture")
@@ -39,8 +53,8 @@ public struct ModelConfig: Sendable {
       throw .unsupportedArchitecture(
         found: type, supported: Family.allCases.map { $0.rawValue })
     }
-    codes = try reader.object("quantization_config")?.publishedCodes()
-    guard codes == nil || family.hasPublishedCodes else {
+    self.codes = try reader.object("quantization_config")?.publishedCodes() ?? codes
+    guard self.codes == nil || family.hasPublishedCodes else {
       throw .unsupported(
         file: file,
         reason: "codes of the architecture '\(type)' are not read; use the full-precision copy")
