@@ -299,8 +299,10 @@ CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const fl
   for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
     // Rows that share scales have the same factor in every group: one run of them is made.
-    if (!s->shared) make_factors(&f, sum->offsets + g, rows, a, fours, s, g, (stop - b0) * per_block);
-    else if (b0 == sum->first / CODED_BLOCK) make_factors(&f, sum->offsets, rows, a, fours, s, 0, 0);
+    if (!s->shared)
+      make_factors(&f, sum->offsets + g, rows, a, fours, s, g, (stop - b0) * per_block);
+    else if (b0 == sum->first / CODED_BLOCK)
+      make_factors(&f, sum->offsets, rows, a, fours, s, 0, 0);
     size_t whole = end / CODED_BLOCK < stop ? end / CODED_BLOCK : stop, b = b0;
 #pragma clang loop unroll(disable)
     for (; b < whole; b++) {
