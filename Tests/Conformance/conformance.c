@@ -275,7 +275,8 @@ static void check_coded_product(const dejavu_kernels *k, int32_t bits, int by_ro
 
 /// Scales for every `group` of `rows` rows, finite and zeros within what codes have.
 static dejavu_scale_rows shared_scales(int32_t bits, size_t rows, size_t group, size_t d) {
-  size_t columns = (d + 127) / 128 * 128, zero = bits == 8 ? 2 : 1, groups = (rows + group - 1) / group;
+  size_t columns = (d + 127) / 128 * 128, zero = bits == 8 ? 2 : 1;
+  size_t groups = (rows + group - 1) / group;
   dejavu_scale_rows scales = {.stride = columns * (2 + zero), .group = group};
   uint8_t *base = malloc(groups * scales.stride);
   for (size_t g = 0; g < groups; g++)
@@ -355,14 +356,18 @@ static void check_shared_mlp(const dejavu_kernels *k, int32_t bits, size_t group
   for (size_t e = 0; e < count; e++) {
     size_t n = listed ? (size_t)list[e] : e;
     float dots[2];
-    k->coded_dot_rows(dots, 1, bundle + n * rows * stride, stride, rows - 1, rounded, 0, 1, d, format);
+    k->coded_dot_rows(dots, 1, bundle + n * rows * stride, stride, rows - 1, rounded, 0, 1, d,
+                      format);
     float act = fmaxf(dots[0] + bias[n], 0) * (gated ? dots[1] + bias[n] : 1);
     if (act == 0) continue;
     down++;
     if (n / group != last) groups++, last = n / group;
     k->coded_widen(wide, bundle + (n * rows + rows - 1) * stride, 0, d, d, format | DEJAVU_SHARED,
                    (const char *)scales.base + n / group * scales.stride);
-    for (size_t i = 0; i < d; i++) exact[i] += act * wide[i], greatest = fmaxf(greatest, fabsf(act * wide[i]));
+    for (size_t i = 0; i < d; i++) {
+      exact[i] += act * wide[i];
+      greatest = fmaxf(greatest, fabsf(act * wide[i]));
+    }
   }
   float near = 0x1p-15f * greatest * (float)count;
   expect("MLP with shared scales", sums[0], sums[1], d, near);
@@ -400,7 +405,8 @@ static void check_shared_product(const dejavu_kernels *k, int32_t bits, size_t g
   job.b = wide, job.b_stride = COLUMNS * sizeof(float), job.c = e;
   k->rows[DEJAVU_F32].gemm(&job, 0, COLUMNS, scratch);
   expect("coded_gemm of shared scales", c, e, TOKENS * COLUMNS, 0);
-  free(b), free((void *)scales.base), free(wide), free(c), free(e), free(a), free(scratch), free(packed);
+  free(b), free((void *)scales.base), free(wide), free(c), free(e), free(a);
+  free(scratch), free(packed);
 }
 
 static void check_shared_scales(const dejavu_kernels *k) {
