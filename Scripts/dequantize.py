@@ -94,11 +94,27 @@ def dequantize(rows, name, columns):
     return (codes - spread[1]) * spread[0]
 
 
-def floats(tensor, formats, name, columns):
-    """A tensor as [..., columns] floats."""
+def shared(rows, name, scales, scales_name, columns):
+    """[rows, columns] weights of rows of codes that share scales of a format such as int4-r128."""
+    bits, _, _ = parse(name)
+    match = re.fullmatch(r"int([48])-r(\d+)", scales_name)
+    assert match and int(match[1]) == bits, scales_name
+    codes = codes_of(rows[:, :-(-columns // BLOCK) * 16 * bits], bits, columns).astype(np.float32)
+    padded = -(-columns // BLOCK) * BLOCK
+    halves, zeros = scales[:, :2 * padded], scales[:, 2 * padded:]
+    scale = np.ascontiguousarray(halves).view("<f2").astype(np.float32)[:, :columns]
+    zero = np.ascontiguousarray(zeros).view("<u2" if bits == 8 else "u1").astype(np.float32) / 2
+    group = np.arange(len(rows)) // int(match[2])
+    return (codes - zero[group, :columns]) * scale[group]
+
+
+def floats(tensor, formats, name, columns, scales=None):
+    """A tensor as [..., columns] floats; `scales` are a tensor and the name of its format."""
     if name not in formats:
         return tensor.astype(np.float32)[..., :columns]
     flat = tensor.reshape(-1, tensor.shape[-1])
+    if scales:
+        return shared(flat, formats[name], *scales, columns)
     return dequantize(flat, formats[name], columns).reshape(*tensor.shape[:-1], columns)
 
 
@@ -127,14 +143,20 @@ def checkpoint(config, tensors, formats):
             continue
         _, layer, rest = name.split(".", 2)
         prefix = f"model.decoder.layers.{layer}."
+        if rest.endswith("_scales"):
+            continue
+        # Rows of W_O and W2 that share scales have them in a tensor of their own.
+        own = f"layers.{layer}." + ("mlp.down" if rest == "mlp.bundle" else rest) + "_scales"
+        scales = (tensors[own], formats[own]) if own in tensors else None
         if rest == "mlp.bundle":
             bundle = floats(tensor, formats, name, hidden)
+            down = floats(tensor[:, 1], formats, name, hidden, scales) if scales else bundle[:, 1]
             result[prefix + "fc1.weight"] = bundle[:, 0]
-            result[prefix + "fc2.weight"] = bundle[:, 1].T
+            result[prefix + "fc2.weight"] = down.T
             continue
         part, turned = NAMES[rest]
         width = config["ffn_dim"] if rest == "mlp.up_bias" else hidden
-        matrix = floats(tensor, formats, name, width)
+        matrix = floats(tensor, formats, name, width, scales)
         result[prefix + part] = matrix.T if turned else matrix
     return {name: np.ascontiguousarray(tensor) for name, tensor in result.items()}
 

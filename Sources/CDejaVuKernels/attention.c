@@ -190,7 +190,8 @@ static void project_output(const dejavu_attention_job *job, size_t group, const 
     size_t row = (group * job->heads_per_group + i) * job->h;
     dejavu_add_rows(job->kernels, job->weight_type, acc,
                     row_of(job->output, row, job->row_stride), job->row_stride,
-                    context + i * job->padded_h, job->h, first, first + count, job->d);
+                    context + i * job->padded_h, job->h, first, first + count, job->d,
+                    job->output_scales, row);
   }
 }
 

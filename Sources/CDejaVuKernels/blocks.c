@@ -10,19 +10,25 @@ void dejavu_round(const dejavu_kernels *kernels, int32_t weight_type, void *roun
   if (dejavu_is_coded(weight_type)) kernels->coded_round(rounded, x, d, weight_type);
 }
 
-size_t dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_type,
-                       const dejavu_mlp_job *job, const void *rounded, size_t first, size_t count,
-                       float *acc) {
+/// The type of rows that may share scales.
+static int32_t type_of(int32_t weight_type, dejavu_scale_rows scales) {
+  return scales.base ? weight_type | DEJAVU_SHARED : weight_type;
+}
+
+dejavu_rows_read dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_type,
+                                 const dejavu_mlp_job *job, const void *rounded, size_t first,
+                                 size_t count, float *acc) {
   if (dejavu_is_coded(weight_type))
     return kernels->coded_mlp_rows(job, weight_type, rounded, first, count, acc);
-  return kernels->rows[weight_type].mlp_rows(job, first, count, acc);
+  return (dejavu_rows_read){.down = kernels->rows[weight_type].mlp_rows(job, first, count, acc)};
 }
 
 void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *acc,
                      const void *w, size_t w_stride, const float *a, size_t rows, size_t first,
-                     size_t end, size_t d) {
+                     size_t end, size_t d, dejavu_scale_rows scales, size_t row) {
   if (dejavu_is_coded(weight_type)) {
-    kernels->coded_axpy_rows(acc, w, w_stride, a, rows, first, end, d, weight_type);
+    kernels->coded_axpy_rows(acc, w, w_stride, a, rows, first, end, d,
+                             type_of(weight_type, scales), scales, row);
   } else {
     const char *part = (const char *)w + first * size_of(weight_type);
     kernels->rows[weight_type].axpy_rows(acc + first, part, w_stride, a, rows, end - first);
@@ -30,9 +36,12 @@ void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *
 }
 
 void dejavu_widen_row(const dejavu_kernels *kernels, int32_t weight_type, float *out,
-                      const void *row, size_t d) {
-  if (dejavu_is_coded(weight_type)) kernels->coded_widen(out, row, 0, d, d, weight_type);
-  else kernels->rows[weight_type].widen(out, row, d);
+                      const void *w, size_t d, dejavu_scale_rows scales, size_t row) {
+  const char *shared = scales.base;
+  if (shared) shared += row / scales.group * scales.stride;
+  if (dejavu_is_coded(weight_type))
+    kernels->coded_widen(out, w, 0, d, d, type_of(weight_type, scales), shared);
+  else kernels->rows[weight_type].widen(out, w, d);
 }
 
 typedef struct {
@@ -42,7 +51,7 @@ typedef struct {
   size_t count, slices;
   float *acc;
   size_t acc_stride;
-  size_t *rows_read;
+  dejavu_rows_read *rows_read;
   const void *rounded;
 } mlp_context;
 
@@ -58,7 +67,7 @@ static void mlp_chunk(void *context, size_t slice, size_t thread) {
 
 void dejavu_mlp_block(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                       const dejavu_mlp_job *job, size_t count, size_t slices, float *acc,
-                      size_t acc_stride, size_t *rows_read, void *rounded) {
+                      size_t acc_stride, dejavu_rows_read *rows_read, void *rounded) {
   mlp_context context = {kernels, weight_type, job,       count,  slices,
                          acc,     acc_stride,  rows_read, rounded};
   dejavu_round(kernels, weight_type, rounded, job->x, job->d);
@@ -173,7 +182,8 @@ static void product_chunk(void *context, size_t chunk, size_t thread) {
   float *scratch = (float *)(c->scratch + thread * dejavu_gemm_scratch());
   if (dejavu_is_coded(c->weight_type)) {
     size_t d = c->job->by_rows ? c->job->k : c->columns;
-    c->kernels->coded_gemm(c->job, c->weight_type, d, first, count, scratch);
+    int32_t type = type_of(c->weight_type, c->job->scales);
+    c->kernels->coded_gemm(c->job, type, d, first, count, scratch);
     return;
   }
   const dejavu_row_kernels *rows = &c->kernels->rows[c->weight_type];

@@ -193,7 +193,7 @@ typedef struct {
   size_t slices;
   float *acc;
   size_t acc_stride;
-  size_t *rows_read;
+  dejavu_rows_read *rows_read;
   const void *rounded;
 } chosen_context;
 
@@ -237,8 +237,8 @@ static void chosen_chunk(void *context, size_t slice, size_t thread) {
 
 void dejavu_chosen_mlp_block(dejavu_team *team, int32_t weight_type,
                              const dejavu_choose_job *choice, const dejavu_mlp_job *job,
-                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read,
-                             void *rounded) {
+                             size_t slices, float *acc, size_t acc_stride,
+                             dejavu_rows_read *rows_read, void *rounded) {
   chosen_context context = {choice, job,        weight_type, slices,
                             acc,    acc_stride, rows_read,   rounded};
   dejavu_round(choice->kernels, weight_type, rounded, job->x, job->d);

@@ -33,6 +33,7 @@ package enum ModelFolder {
     if PackedFile.isIn(path) { return try loadPacked(folder: path) }
     let checkpoint = try Checkpoint.open(folder: path)
     let fingerprint = checkpoint.metadata["dejavu.fingerprint"] ?? checkpoint.fingerprint
+    for tensor in checkpoint.codes.values { try tensor.validate() }
     let (model, layout) = try ModelPacker.pack(checkpoint, team: team, progress: progress)
     return LoadedModel(
       model: model, generation: checkpoint.generation, metadata: checkpoint.metadata,

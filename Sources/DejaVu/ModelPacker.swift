@@ -10,6 +10,7 @@ package struct ModelPacker {
   private let checkpoint: Checkpoint
   private let layout: PackedLayout
   private let copier: RowCopier
+  private let codes: CodePacker
   private let memory: AnonymousMemory
 
   /// - Throws: ``BackendError`` when there is no memory for the packed weights.
@@ -17,11 +18,11 @@ package struct ModelPacker {
     _ checkpoint: Checkpoint, team: ThreadTeam,
     progress: (LoadingProgress) -> Void = { _ in }
   ) throws(BackendError) -> (model: PackedModel, layout: PackedLayout) {
-    let layout = PackedLayout(
-      architecture: checkpoint.architecture, types: types(of: checkpoint))
+    let layout = layout(of: checkpoint)
     let memory = try AnonymousMemory(count: layout.byteCount, what: "the weights")
     let packer = ModelPacker(
-      checkpoint: checkpoint, layout: layout, copier: try RowCopier(team: team), memory: memory)
+      checkpoint: checkpoint, layout: layout, copier: try RowCopier(team: team),
+      codes: CodePacker(checkpoint: checkpoint, team: team), memory: memory)
     var done = 0
     for entry in layout.entries {
       packer.fill(entry)
@@ -31,9 +32,18 @@ package struct ModelPacker {
     return (layout.model(owner: memory) { UnsafeRawPointer(memory.base + $0.offset) }, layout)
   }
 
-  /// Matrices that kernels read together share a type: the checkpoint's, or float32 if mixed.
+  /// The tensors that packing a checkpoint fills.
+  package static func layout(of checkpoint: Checkpoint) -> PackedLayout {
+    PackedLayout(architecture: checkpoint.architecture, types: types(of: checkpoint))
+  }
+
+  /// Matrices that kernels read together share a type: that of their codes, or the checkpoint's, or
+  /// float32 if mixed.
   private static func types(of checkpoint: Checkpoint) -> PackedLayout.Types {
     func common(_ roles: [WeightRole]) -> WeightFormat {
+      if let tensor = roles.lazy.compactMap({ checkpoint.codes[$0] }).first {
+        return .groupwise(tensor.format)
+      }
       let types = Set(roles.compactMap { dtype(of: $0, in: checkpoint) })
       return .plain(types.count == 1 ? types.first ?? .float32 : .float32)
     }
@@ -49,6 +59,8 @@ package struct ModelPacker {
     types.mlp = (0..<layers).map { layer in
       common([.gate, .up, .down].map { .layer(layer, $0) })
     }
+    types.outputScales = (0..<layers).map { checkpoint.codes[.layer($0, .output)]?.scaleRows }
+    types.downScales = (0..<layers).map { checkpoint.codes[.layer($0, .down)]?.scaleRows }
     return types
   }
 
@@ -58,6 +70,7 @@ package struct ModelPacker {
 
   private func fill(_ entry: PackedLayout.Entry) {
     let target = memory.base + entry.offset
+    guard entry.format.dtype != nil else { return codes.fill(entry, at: target) }
     let width = entry.shape[entry.shape.count - 1] * entry.dtype.size
     let roles = entry.roles
     for (kind, role) in roles.enumerated() {

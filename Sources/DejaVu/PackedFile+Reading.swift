@@ -22,6 +22,7 @@ extension PackedFile {
     let formats = try source.formats()
     let layout = PackedLayout(
       architecture: architecture, types: types(formats, architecture))
+    try source.checkScales(layout)
     for entry in layout.entries {
       guard let tensor = source.tensors[entry.name], let format = formats[entry.name] else {
         throw .missingTensor(name: entry.name, folder: folder)
@@ -52,6 +53,13 @@ extension PackedFile {
     types.head = type("head")
     types.attention = (0..<architecture.layers).map { type("layers.\($0).attention.query") }
     types.mlp = (0..<architecture.layers).map { type("layers.\($0).mlp.bundle") }
+    func scales(_ name: String) -> ScaleRowFormat? {
+      if case .scales(let format) = type(name) { format } else { nil }
+    }
+    types.outputScales = (0..<architecture.layers).map {
+      scales("layers.\($0).attention.output_scales")
+    }
+    types.downScales = (0..<architecture.layers).map { scales("layers.\($0).mlp.down_scales") }
     return types
   }
 
@@ -77,10 +85,12 @@ extension PackedFile {
 
 /// The files of a packed model, mapped for as long as this lives.
 private final class PackedSource: Sendable {
+  let folder: String
   let tensors: [String: TensorEntry]
   let metadata: [String: String]
 
   init(folder: String) throws(CheckpointError) {
+    self.folder = folder
     let single = folder + "/" + PackedFile.fileName
     guard !FileSystem.exists(single) else {
       let file = try Self.open(single)
@@ -103,14 +113,47 @@ private final class PackedSource: Sendable {
   private static func open(_ path: String) throws(CheckpointError) -> SafetensorsFile {
     let file = try SafetensorsFile(path: path)
     let version = file.metadata[PackedFile.versionKey]
-    let known = [PackedFile.plainVersion, PackedFile.groupwiseVersion]
+    let known = PackedFile.versions
     guard let version, known.contains(version) else {
       throw .unsupported(
         file: path,
         reason: "it is packed in version '\(version ?? "none")' and this program reads versions "
-          + "\(known.joined(separator: " and ")); pack or quantize the model again")
+          + "\(known.joined(separator: ", ")); pack or quantize the model again")
     }
     return file
+  }
+
+  /// Tensors of scales that rows share, and those of the rows.
+  private static let scaled = [
+    ("attention.output_scales", "attention.output"), ("mlp.down_scales", "mlp.bundle"),
+  ]
+
+  /// Whether rows of codes share scales exactly where the files' version says so: rows that do have
+  /// none of their own.
+  func checkScales(_ layout: PackedLayout) throws(CheckpointError) {
+    let shares = metadata[PackedFile.versionKey] == PackedFile.sharedVersion
+    for layer in 0..<layout.architecture.layers {
+      for (scales, codes) in Self.scaled {
+        let (name, owner) = ("layers.\(layer).\(scales)", "layers.\(layer).\(codes)")
+        let codes = layout.entry(owner)?.format.groupwise
+        let tensor = tensors[name]
+        guard shares, let codes else {
+          guard let tensor else { continue }
+          throw .invalidTensor(
+            file: tensor.file.path, name: name,
+            reason: "'\(owner)' has scales of its own, or needs none")
+        }
+        guard let tensor else {
+          throw .missingTensor(name: name, folder: folder)
+        }
+        guard case .scales(let format)? = layout.entry(name)?.format, format.bits == codes.bits
+        else {
+          throw .invalidTensor(
+            file: tensor.file.path, name: name,
+            reason: "it does not hold scales for '\(owner)', which is \(codes.name)")
+        }
+      }
+    }
   }
 
   /// What every tensor is stored in.
@@ -129,6 +172,7 @@ private final class PackedSource: Sendable {
         reason: "it is stored as \(escaped(tensor.storedType)) and the file's metadata says "
           + (stated == nil ? "no format for it" : "it holds codes, which are U8"))
     }
+    if let scales = ScaleRowFormat(name: stated) { return .scales(scales) }
     guard let format = GroupwiseFormat(name: stated) else {
       throw .invalidTensor(
         file: tensor.file.path, name: tensor.name,

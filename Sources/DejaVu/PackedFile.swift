@@ -11,9 +11,12 @@ package enum PackedFile {
   package static let fileName = stem + ".safetensors"
   package static let indexName = fileName + ".index.json"
   static let versionKey = "dejavu.packed_version"
-  /// Of files without groupwise tensors, which older programs read too, and of those with.
+  /// Of files without groupwise tensors, which older programs read too, of those with, and of those
+  /// in which rows of W_O and W2 share scales wherever they are codes.
   static let plainVersion = "1"
   static let groupwiseVersion = "2"
+  static let sharedVersion = "3"
+  static let versions = [plainVersion, groupwiseVersion, sharedVersion]
   /// What stands before the name of a groupwise tensor in the key of its format's name.
   static let formatKey = "dejavu.format."
 

@@ -15,6 +15,13 @@ extension PackedLayout.Entry {
     return Self.layerRoles[rest].map { [.layer(layer, $0)] } ?? []
   }
 
+  /// The weight whose rows share what the tensor holds, where that is scales.
+  package var scaledRole: WeightRole? {
+    let parts = name.split(separator: ".")
+    guard case .scales = format, parts.count == 4, let layer = Int(parts[1]) else { return nil }
+    return .layer(layer, parts[2] == "attention" ? .output : .down)
+  }
+
   private static let wholeModelRoles: [String: WeightRole] = [
     "embed.tokens": .tokenEmbedding, "embed.positions": .positionEmbedding,
     "embed.norm.weight": .embeddingNorm(.weight), "embed.norm.bias": .embeddingNorm(.bias),

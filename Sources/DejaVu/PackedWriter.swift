@@ -17,8 +17,7 @@ package final class PackedWriter {
   ) {
     let entries = Self.order(layout)
     let formats = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0.format) })
-    let isPlain = entries.allSatisfy { $0.format.groupwise == nil }
-    let version = isPlain ? PackedFile.plainVersion : PackedFile.groupwiseVersion
+    let version = Self.version(of: entries)
     self.entries = entries
     writer = ShardedWriter(
       folder: folder, stem: PackedFile.stem,
@@ -29,7 +28,7 @@ package final class PackedWriter {
       var pairs = metadata
       pairs[PackedFile.versionKey] = version
       for tensor in tensors {
-        guard let format = formats[tensor.name]?.groupwise else { continue }
+        guard let format = formats[tensor.name], format.dtype == nil else { continue }
         pairs[PackedFile.formatKey + tensor.name] = format.name
       }
       return pairs
@@ -51,6 +50,13 @@ package final class PackedWriter {
 
   /// Completes the files.
   package func finish() throws(CheckpointError) { try writer.finish() }
+
+  private static func version(of entries: [PackedLayout.Entry]) -> String {
+    let shares = entries.contains { if case .scales = $0.format { true } else { false } }
+    if shares { return PackedFile.sharedVersion }
+    let isPlain = entries.allSatisfy { $0.format.groupwise == nil }
+    return isPlain ? PackedFile.plainVersion : PackedFile.groupwiseVersion
+  }
 
   private static func order(_ layout: PackedLayout) -> [PackedLayout.Entry] {
     layout.entries.filter { $0.format.groupwise == nil }

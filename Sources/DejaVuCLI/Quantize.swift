@@ -71,12 +71,15 @@ struct Quantize: ParsableCommand {
     guard !PackedFile.isIn(source) else {
       throw QuantizationError.quantizedAlready(folder: source)
     }
+    let checkpoint = try Checkpoint.open(folder: source)
+    if let codes = checkpoint.codes.values.first?.codes {
+      throw QuantizationError.publishedCodes(folder: source, method: codes.method.rawValue)
+    }
     let folder = try NewFolder(path: out)
     let (loaded, windows) = try load(source, options)
     guard let layout = loaded.layout, let first = layout.entry("embed.tokens") else {
       throw QuantizationError.quantizedAlready(folder: source)
     }
-    let checkpoint = try Checkpoint.open(folder: source)
     let quantizer = try ModelQuantizer(
       model: loaded.model, source: layout, options: options, windows: windows,
       cpu: CPUOptions(threads: threads.count),

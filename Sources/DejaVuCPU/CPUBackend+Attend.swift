@@ -66,6 +66,7 @@ extension CPUBackend {
     job.key = weights.key.base
     job.value = weights.value.base
     job.output = weights.output.base
+    job.output_scales = weights.output.scaleRows
     job.row_stride = weights.query.stride
     job.query_bias = weights.queryBias?.base
     job.key_bias = weights.keyBias?.base
@@ -150,11 +151,24 @@ extension CPUBackend {
     let lanes = architecture.headWidth
     let queries = job.count * architecture.headsPerGroup * lanes
     let seen = job.position + 1 - job.first_visible
-    tally.attentionWeights += 2 * queries * weights.query.rowBytes
+    tally.attentionWeights += queries * (weights.query.rowBytes + weights.output.rowBytes)
+    tallyOutputScales(weights.output, job: job)
     tally.weightFlops += 2 * 2 * queries * architecture.hidden
     tally.cacheFlops += 2 * 2 * queries * seen
     tally.cache += job.count * 2 * seen * cacheLayout.paddedHead * cacheLayout.dtype.size
     tallySettling(layer: layer, job: job)
+  }
+
+  /// The scales that output rows share, read for each head that touches their group.
+  private func tallyOutputScales(_ output: RowMatrix, job: dejavu_attention_job) {
+    guard let scales = output.scales else { return }
+    let (heads, h) = (architecture.headsPerGroup, architecture.headWidth)
+    for entry in 0..<job.count {
+      let group = job.list.map { Int($0[entry]) } ?? entry
+      for head in group * heads..<(group + 1) * heads {
+        tally.attentionWeights += scales.count(of: h, from: head * h) * scales.rowBytes
+      }
+    }
   }
 
   /// Key and value rows, read once however many positions they settle, and the kept inputs.
@@ -213,7 +227,7 @@ extension CPUBackend {
     pack(
       scratch.context.base, stride: scratch.context.stride, tokens: tokens, width: lanes)
     product(weights.output, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
-    tally.attentionWeights += 2 * (lanes + kvLanes) * weights.query.rowBytes
+    tally.attentionWeights += weights.attentionBytes
     tally.weightFlops += 2 * tokens * 2 * (lanes + kvLanes) * architecture.hidden
   }
 

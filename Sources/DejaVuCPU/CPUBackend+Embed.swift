@@ -156,12 +156,13 @@ extension CPUBackend {
     _ matrix: RowMatrix, tokens: Int, byRows: Bool, into out: UnsafeMutablePointer<Float>,
     stride: Int, bias: FloatVector? = nil, activation: Activation? = nil
   ) {
+    precondition(!byRows || matrix.scales == nil, "rows that share scales are only summed")
     let epilogue = dejavu_epilogue(bias: bias?.base, activation: activation?.code ?? -1)
     withUnsafePointer(to: epilogue) { epilogue in
       var job = dejavu_gemm_job(
         packed_a: scratch.packed.base, tokens: tokens,
         k: byRows ? matrix.paddedColumns : matrix.rows, b: matrix.base, b_stride: matrix.stride,
-        by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride,
+        scales: matrix.scaleRows, by_rows: byRows ? 1 : 0, accumulates: 0, c: out, c_stride: stride,
         epilogue: bias == nil && activation == nil ? nil : epilogue)
       dejavu_product(
         team.handle, kernels, code(of: matrix.format), multipliesInBFloat16 ? 1 : 0, &job,

@@ -23,11 +23,12 @@ extension CPUBackend {
       for i in 0..<count { sizes[i] = abs(values[i]) * norms[i] }
     }
     list(sizes, count: count, by: rule, in: chosen, token: 0)
-    let down = accumulate(bundle.down, rows: chosen, times: values)
+    accumulate(bundle.down, rows: chosen, times: values)
     dejavu_reduce_parts(
       team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
       scratch.mlpSlices, out.stride)
-    tally.mlpWeights += (count * (bundle.rowsPerNeuron - 1) + down) * bundle.matrix.rowBytes
+    _ = tallyDownRows(bundle, slices: scratch.mlpSlices)
+    tally.mlpWeights += count * (bundle.rowsPerNeuron - 1) * bundle.matrix.rowBytes
     tally.neuronRows += chosen.count(of: 0)
   }
 
@@ -52,12 +53,11 @@ extension CPUBackend {
     for i in 0..<count { values[i] *= gates.base[i] }
   }
 
-  /// acc[s] = Σ values[r] · matrix[r] over the s-th part of the list; rows of zeros are not read.
-  ///
-  /// - Returns: rows that were read.
+  /// acc[s] = Σ values[r] · matrix[r] over the s-th part of the list; rows of zeros are not read, and
+  /// scales that rows share are read with each of them.
   private func accumulate(
     _ matrix: RowMatrix, rows: CPURows, times values: UnsafeMutablePointer<Float>
-  ) -> Int {
+  ) {
     let (slices, count) = (scratch.mlpSlices, rows.count(of: 0))
     nonisolated(unsafe) let (list, values, kernels) = (rows.list(of: 0), values, kernels)
     nonisolated(unsafe) let (acc, read) = (scratch.accumulators, scratch.rowsRead)
@@ -65,15 +65,15 @@ extension CPUBackend {
     team.run(chunks: slices) { slice in
       let sum = acc.row(slice)
       sum.update(repeating: 0, count: acc.stride)
-      read[slice] = 0
+      read[slice] = dejavu_rows_read()
       for entry in slice * count / slices..<(slice + 1) * count / slices {
         let row = Int(list[entry])
         guard values[row] != 0 else { continue }
         kernels.add(1, rowsOf: matrix, from: row, times: values + row, to: sum, code: code)
-        read[slice] += 1
+        read[slice].down += 1
+        read[slice].scales += matrix.scales == nil ? 0 : 1
       }
     }
-    return (0..<slices).reduce(0) { $0 + read[$1] }
   }
 
   // Neurons of a prompt ---------------------------------------------------------------------------
@@ -186,10 +186,14 @@ final class RankingScratch {
   /// `[max(T, K), D]`, contributions of single groups of heads.
   let parts: CPUBuffer
 
-  init(_ architecture: Architecture, tokens: Int) {
+  /// - Parameters:
+  ///   - architecture: of the model.
+  ///   - tokens: of a batch.
+  ///   - sumWidth: floats that a sum of rows takes: D, and twice that where rows share scales.
+  init(_ architecture: Architecture, tokens: Int, sumWidth: Int) {
     let widest = max(architecture.neurons, architecture.kvHeads)
     sizes = CPUBuffer(capacity: tokens, width: widest)
     copy = CPUBuffer(capacity: 1, width: widest)
-    parts = CPUBuffer(capacity: max(tokens, architecture.kvHeads), width: architecture.hidden)
+    parts = CPUBuffer(capacity: max(tokens, architecture.kvHeads), width: sumWidth)
   }
 }

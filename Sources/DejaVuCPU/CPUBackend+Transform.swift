@@ -40,7 +40,8 @@ extension CPUBackend {
       d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
-      scattered: skips, prefetches_down: prefetchesDown, nested: nil)
+      scattered: skips, prefetches_down: prefetchesDown,
+      down_scales: weights.bundle.down.scaleRows, nested: nil)
     if let nested { part(&job, nested, x: x) }
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
@@ -58,14 +59,28 @@ extension CPUBackend {
     dejavu_reduce_parts(
       team.handle, kernels, out.base, scratch.accumulators.base, scratch.accumulators.stride,
       slices, out.stride)
-    let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
     let up = count * (weights.bundle.rowsPerNeuron - 1)
-    tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
+    let down = tallyDownRows(weights.bundle, slices: slices)
+    tally.mlpWeights += up * weights.bundle.matrix.rowBytes
     if let rest = nested?.nested {
       tally.mlpWeights -= count * (weights.bundle.matrix.rowBytes - rest.lowBytes)
     }
     tally.weightFlops += 2 * (up + down) * architecture.hidden
     tally.neuronRows += count
+  }
+
+  /// Counts the bytes of the down rows, and of the scales they share, that the parts of a block read.
+  ///
+  /// - Returns: down rows.
+  func tallyDownRows(_ bundle: NeuronBundle, slices: Int) -> Int {
+    var (down, scales) = (0, 0)
+    for slice in 0..<slices {
+      down += scratch.rowsRead[slice].down
+      scales += scratch.rowsRead[slice].scales
+    }
+    tally.mlpWeights +=
+      down * bundle.down.rowBytes + scales * (bundle.downScales?.rowBytes ?? 0)
+    return down
   }
 
   /// Reads the neurons' first rows in halves, of which the chooser has read one.
@@ -125,7 +140,7 @@ extension CPUBackend {
     }
     pack(activations.base, stride: activations.stride, tokens: tokens, width: architecture.neurons)
     product(weights.bundle.down, tokens: tokens, byRows: false, into: out.base, stride: out.stride)
-    tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
+    tally.mlpWeights += weights.bundle.byteCount
     tally.weightFlops += 2 * tokens * weights.bundle.matrix.rows * architecture.hidden
   }
 

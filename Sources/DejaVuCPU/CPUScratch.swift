@@ -16,9 +16,10 @@ final class CPUScratch {
   let packed: CPUBuffer
   /// Per thread, one panel of operand B.
   let panels: CPUBuffer
-  /// `[slices, D]`: private accumulators of one block; their number depends on the model alone.
+  /// `[slices, D]`, or `[slices, 2 · D]` where rows share scales: private accumulators of one block;
+  /// their number depends on the model alone.
   let accumulators: CPUBuffer
-  let rowsRead: UnsafeMutablePointer<Int>
+  let rowsRead: UnsafeMutablePointer<dejavu_rows_read>
   /// `[K]`, groups that settle their debts together.
   let groupList: UnsafeMutablePointer<Int32>
   let mlpSlices: Int
@@ -41,7 +42,7 @@ final class CPUScratch {
   private var nested: NestedRoom?
   /// Working space of ranked choices, made when the first one runs.
   private(set) lazy var ranking = RankingScratch(
-    model.architecture, tokens: options.batchCapacity)
+    model.architecture, tokens: options.batchCapacity, sumWidth: Self.sumWidth(model))
   /// By layer, made when first asked for.
   var downNorms: [Int: CPUBuffer] = [:]
   private let options: CPUOptions
@@ -66,9 +67,10 @@ final class CPUScratch {
     panels = CPUBuffer(capacity: options.threads, width: dejavu_gemm_scratch() / 4)
     mlpSlices = Self.slices(weights: a.neurons * a.hidden)
     attentionSlices = min(a.kvHeads, 16)
-    accumulators = CPUBuffer(capacity: max(mlpSlices, attentionSlices), width: a.hidden)
+    accumulators = CPUBuffer(
+      capacity: max(mlpSlices, attentionSlices), width: Self.sumWidth(model))
     rowsRead = .allocate(capacity: mlpSlices)
-    rowsRead.initialize(repeating: 0, count: mlpSlices)
+    rowsRead.initialize(repeating: dejavu_rows_read(), count: mlpSlices)
     groupList = .allocate(capacity: a.kvHeads)
     groupList.initialize(repeating: 0, count: a.kvHeads)
     wanted = CPUBuffer(capacity: 1, width: a.hidden)
@@ -81,6 +83,11 @@ final class CPUScratch {
   deinit {
     rowsRead.deallocate()
     groupList.deallocate()
+  }
+
+  /// Floats of a sum of rows: codes of rows that share scales are summed beside the result.
+  private static func sumWidth(_ model: PackedModel) -> Int {
+    Padding.width(model.architecture.hidden) * (model.sharesScales ? 2 : 1)
   }
 
   /// About a million weights per slice.

@@ -20,7 +20,20 @@ extension WeightFormat {
     case .groupwise(let format):
       Int32(
         1 << 16 | format.bits << 3 | (format.group / 64) << 1 | (format.hasZeros ? 1 : 0))
+    case .scales(let format): preconditionFailure("\(format.name) holds no weights")
     }
+  }
+}
+
+extension RowMatrix {
+  /// The scales that rows share, as kernels take them; none where they have their own.
+  var scaleRows: dejavu_scale_rows { scales?.scaleRows ?? dejavu_scale_rows() }
+}
+
+extension ScaleRows {
+  /// As kernels take them.
+  var scaleRows: dejavu_scale_rows {
+    dejavu_scale_rows(base: base, stride: rowBytes, group: format.rows)
   }
 }
 
@@ -39,18 +52,22 @@ extension UnsafePointer<dejavu_kernels> {
   /// One row of a matrix as floats, with zeros for its padding, whose codes mean nothing.
   func widen(_ row: Int, of matrix: RowMatrix, into out: UnsafeMutablePointer<Float>) {
     let (columns, padded) = (matrix.columns, matrix.paddedColumns)
-    dejavu_widen_row(self, matrix.format.code, out, matrix.base + row * matrix.stride, padded)
+    dejavu_widen_row(
+      self, matrix.format.code, out, matrix.base + row * matrix.stride, padded,
+      matrix.scaleRows, row)
     (out + columns).update(repeating: 0, count: padded - columns)
   }
 
   /// acc += Σ_r values[r] · matrix[first + r], in the arithmetic that `code` names.
+  ///
+  /// Where the matrix shares scales, `acc` has room for twice its padded columns.
   func add(
     _ count: Int, rowsOf matrix: RowMatrix, from first: Int, times values: UnsafePointer<Float>,
     to acc: UnsafeMutablePointer<Float>, code: Int32
   ) {
     dejavu_add_rows(
       self, code, acc, matrix.base + first * matrix.stride, matrix.stride, values,
-      count, 0, matrix.paddedColumns, matrix.paddedColumns)
+      count, 0, matrix.paddedColumns, matrix.paddedColumns, matrix.scaleRows, first)
   }
 
   /// The kernels over rows stored as `dtype`.

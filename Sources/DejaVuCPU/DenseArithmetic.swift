@@ -60,7 +60,8 @@ package final class DenseArithmetic {
   ) {
     var job = dejavu_gemm_job(
       packed_a: packed.base, tokens: packedRows, k: packedColumns, b: b, b_stride: stride * 4,
-      by_rows: byRows, accumulates: 0, c: c, c_stride: cStride, epilogue: nil)
+      scales: dejavu_scale_rows(), by_rows: byRows, accumulates: 0, c: c, c_stride: cStride,
+      epilogue: nil)
     dejavu_product(
       team.handle, kernels, DType.float32.code, roundsToBFloat16 ? 1 : 0, &job, columns,
       panels.base)

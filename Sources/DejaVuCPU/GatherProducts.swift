@@ -64,7 +64,7 @@ package final class GatherProducts {
   let out: CPUBuffer
   let accumulators: CPUBuffer
   let slices: Int
-  let rowsRead: UnsafeMutablePointer<Int>
+  let rowsRead: UnsafeMutablePointer<dejavu_rows_read>
   /// Per thread, the chosen elements of one row of W2.
   let picked: CPUBuffer
 
@@ -105,7 +105,7 @@ package final class GatherProducts {
     slices = CPUScratch.slices(weights: neurons * hidden)
     accumulators = CPUBuffer(capacity: slices, width: hidden)
     rowsRead = .allocate(capacity: slices)
-    rowsRead.initialize(repeating: 0, count: slices)
+    rowsRead.initialize(repeating: dejavu_rows_read(), count: slices)
     picked = CPUBuffer(capacity: team.count, width: neurons)
   }
 

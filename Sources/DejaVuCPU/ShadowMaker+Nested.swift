@@ -10,7 +10,9 @@ extension ShadowMaker {
   }
 
   /// What a layer's neurons are stored in.
-  package func format(layer: Int) -> String { backend.model.layers[layer].bundle.matrix.format.name }
+  package func format(layer: Int) -> String {
+    backend.model.layers[layer].bundle.matrix.format.name
+  }
 
   /// The rows that decide whether a layer's neurons fire, parted: their high bits are the shadow,
   /// so that it costs no byte that a chosen neuron would not read anyway.

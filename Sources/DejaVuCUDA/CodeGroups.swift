@@ -27,6 +27,11 @@ package struct CodeGroups: Hashable, Sendable {
   ///
   /// - Throws: ``BackendError/unavailable(backend:reason:)``, saying what to do.
   static func check(_ model: PackedModel) throws(BackendError) {
+    guard !model.sharesScales else {
+      throw CUDADevice.unavailable(
+        "W_O and W2 have groups of inputs, as GPTQ and AWQ publish them, and a card has no kernels for "
+          + "rows that share scales; run on the CPU, or quantize the model's floats")
+    }
     let groups = first(of: model.formats)
     for case .groupwise(let format) in model.formats {
       guard allBits.contains(format.bits) else {
@@ -48,6 +53,7 @@ extension RowMatrix {
     switch format {
     case .plain(let dtype): KernelType(dtype)
     case .groupwise(let format): format.bits == 4 ? .codes4 : .codes8
+    case .scales(let format): preconditionFailure("\(format.name) holds no weights")
     }
   }
 

@@ -29,6 +29,7 @@ struct LaunchGeometry {
       switch matrix.format {
       case .plain(let dtype): 2 * 32 * 16 / dtype.size
       case .groupwise(let format): 32 * 128 / format.bits
+      case .scales(let format): preconditionFailure("\(format.name) holds no weights")
       }
     return (matrix.format.paddedColumns(matrix.columns) + columns - 1) / columns
   }

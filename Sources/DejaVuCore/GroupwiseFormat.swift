@@ -158,7 +158,8 @@ extension GroupwiseFormat {
     return (Float(code(column, of: row)) - zero(g, of: row, columns: columns)) * scale
   }
 
-  private func code(_ column: Int, of row: UnsafeRawPointer) -> UInt8 {
+  /// One column's code.
+  package func code(_ column: Int, of row: UnsafeRawPointer) -> UInt8 {
     planes.reduce(0) { code, plane in
       let (byte, shift) = place(column, plane: plane)
       let part = row.load(fromByteOffset: byte, as: UInt8.self) >> UInt8(shift)
@@ -186,12 +187,15 @@ public enum WeightFormat: Hashable, Sendable {
   case plain(DType)
   /// Codes of a few bits with a scale per group.
   case groupwise(GroupwiseFormat)
+  /// No weights, but scales that rows of codes share.
+  case scales(ScaleRowFormat)
 
   /// "float16", "int4-g64": what plans and reports call it.
   public var name: String {
     switch self {
     case .plain(let dtype): dtype.rawValue
     case .groupwise(let format): format.name
+    case .scales(let format): format.name
     }
   }
 
@@ -214,6 +218,7 @@ public enum WeightFormat: Hashable, Sendable {
     switch self {
     case .plain(let dtype): Padding.width(columns) * dtype.size
     case .groupwise(let format): format.rowBytes(columns)
+    case .scales(let format): format.rowBytes(columns)
     }
   }
 }

@@ -17,12 +17,22 @@ package struct RowMatrix: @unchecked Sendable {
   package let columns: Int
   /// Bytes from one row to the next.
   package let stride: Int
+  /// Scales that the rows share, where they are codes alone.
+  package let scales: ScaleRows?
 
   package init(
-    base: UnsafeRawPointer, format: WeightFormat, rows: Int, columns: Int, stride: Int
+    base: UnsafeRawPointer, format: WeightFormat, rows: Int, columns: Int, stride: Int,
+    scales: ScaleRows? = nil
   ) {
     precondition(
       stride >= format.rowBytes(columns), "stride \(stride) is too small for \(columns)")
+    if let scales {
+      precondition(
+        format.isGroupwise && scales.columns == columns
+          && scales.count(of: rows, from: 0) <= scales.count,
+        "\(rows) rows of \(columns) in \(format.name) do not share these scales")
+    }
+    self.scales = scales
     self.base = base
     self.format = format
     self.rows = rows
@@ -46,15 +56,23 @@ package struct RowMatrix: @unchecked Sendable {
 
   /// Lanes of the vectors that meet a row, zeros behind the row's columns.
   package var paddedColumns: Int { Padding.width(columns) }
-  /// Bytes that reading one row moves.
-  package var rowBytes: Int { format.rowBytes(columns) }
+  /// Bytes that reading one row moves, without scales that it shares.
+  package var rowBytes: Int {
+    guard scales != nil, let format = format.groupwise else { return format.rowBytes(columns) }
+    return format.codeBytes(columns)
+  }
+  /// Bytes that reading every row moves.
+  package var byteCount: Int { rows * rowBytes + (scales?.byteCount ?? 0) }
 
   /// Element (r, c) as a float; slow, for the reference backend.
   package func element(_ row: Int, _ column: Int) -> Float {
     precondition(row >= 0 && row < rows && column >= 0 && column < columns)
     let start = base + row * stride
     switch format {
-    case .groupwise(let format): return format.value(column, of: start, columns: columns)
+    case .groupwise(let format):
+      guard let scales else { return format.value(column, of: start, columns: columns) }
+      return scales.value(Float(format.code(column, of: start)), row: row, column: column)
+    case .scales(let format): preconditionFailure("\(format.name) holds no weights")
     case .plain(.float32): return start.load(fromByteOffset: column * 4, as: Float.self)
     case .plain(.float16):
       return HalfPrecision.float(half: start.load(fromByteOffset: column * 2, as: UInt16.self))
@@ -97,10 +115,13 @@ package struct NeuronBundle: Sendable {
   /// `[F · rowsPerNeuron, D]`.
   package let matrix: RowMatrix
   package let rowsPerNeuron: Int
+  /// Scales that down rows share, where they do; the others always have their own.
+  package let downScales: ScaleRows?
 
-  package init(matrix: RowMatrix, rowsPerNeuron: Int) {
+  package init(matrix: RowMatrix, rowsPerNeuron: Int, downScales: ScaleRows? = nil) {
     self.matrix = matrix
     self.rowsPerNeuron = rowsPerNeuron
+    self.downScales = downScales
   }
 
   package var neurons: Int { matrix.rows / rowsPerNeuron }
@@ -108,7 +129,29 @@ package struct NeuronBundle: Sendable {
   package func rows(_ kind: Int) -> RowMatrix {
     RowMatrix(
       base: matrix.base + kind * matrix.stride, format: matrix.format, rows: neurons,
-      columns: matrix.columns, stride: matrix.stride * rowsPerNeuron)
+      columns: matrix.columns, stride: matrix.stride * rowsPerNeuron,
+      scales: kind == rowsPerNeuron - 1 ? downScales : nil)
+  }
+  /// Bytes that reading every row moves.
+  package var byteCount: Int {
+    (rowsPerNeuron - 1) * neurons * matrix.rowBytes + down.byteCount
+  }
+
+  /// Bytes of what is read for some neurons: up rows of the computed, down rows of the active.
+  ///
+  /// Where down rows share scales, active neurons count as spread evenly: a row of scales is left out
+  /// by (1 − share)^rows.
+  package func byteCount(computed: Double, active: Double) -> Double {
+    let own =
+      computed * Double((rowsPerNeuron - 1) * matrix.rowBytes) + active * Double(down.rowBytes)
+    guard let downScales else { return own }
+    var (base, exponent) = (1 - active / Double(max(neurons, 1)), downScales.format.rows)
+    var unread = 1.0
+    while exponent > 0 {
+      if exponent & 1 == 1 { unread *= base }
+      (base, exponent) = (base * base, exponent >> 1)
+    }
+    return own + (1 - unread) * Double(downScales.byteCount)
   }
   package var gate: RowMatrix? { rowsPerNeuron == 3 ? rows(0) : nil }
   package var up: RowMatrix { rows(rowsPerNeuron - 2) }
@@ -147,6 +190,14 @@ package struct PackedLayer: Sendable {
     self.output = output
     self.bundle = bundle
   }
+
+  /// Bytes that reading every row of attention moves.
+  package var attentionBytes: Int {
+    [query, key, value, output].reduce(0) { $0 + $1.byteCount }
+  }
+
+  /// Whether rows of W_O or W2 share scales.
+  package var sharesScales: Bool { output.scales != nil || bundle.downScales != nil }
 }
 
 /// A whole model in the engine's layout: the sparse axis is the row axis in memory.
@@ -199,14 +250,12 @@ package final class PackedModel: Sendable {
   /// Whether some rows are codes with scales, which vectors are rounded for.
   package var isGroupwise: Bool { formats.contains(where: \.isGroupwise) }
 
+  /// Whether rows of some matrices share scales with their neighbours.
+  package var sharesScales: Bool { layers.contains(where: \.sharesScales) }
+
   /// Bytes of weights that a dense decode step reads, without the rows of the embedding tables.
   package var decodeBytes: Int {
-    let blocks = layers.reduce(0) { sum, layer in
-      sum
-        + [layer.query, layer.key, layer.value, layer.output, layer.bundle.matrix].reduce(0) {
-          $0 + $1.rows * $1.rowBytes
-        }
-    }
+    let blocks = layers.reduce(0) { $0 + $1.attentionBytes + $1.bundle.byteCount }
     let rest = [projectIn, projectOut, head].compactMap { $0 }
     return blocks + rest.reduce(0) { $0 + $1.rows * $1.rowBytes }
   }

@@ -1,12 +1,7 @@
 extension PackedModel {
   /// Bytes of the rows of one axis over all layers.
   package func rowBytes(attention: Bool) -> Int {
-    layers.reduce(0) { sum, layer in
-      let matrices =
-        attention
-        ? [layer.query, layer.key, layer.value, layer.output] : [layer.bundle.matrix]
-      return sum + matrices.reduce(0) { $0 + $1.rows * $1.rowBytes }
-    }
+    layers.reduce(0) { $0 + (attention ? $1.attentionBytes : $1.bundle.byteCount) }
   }
 }
 

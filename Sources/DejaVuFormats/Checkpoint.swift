@@ -11,12 +11,18 @@ public struct Checkpoint: Sendable {
   public let generation: GenerationConfig
   /// Every tensor with a plain ASCII name, by that name.
   public let tensors: [String: TensorEntry]
-  /// Every weight that the architecture implies; each is in `tensors` with the right shape.
+  /// Every weight that the architecture implies and that is stored as numbers; each is in `tensors`
+  /// with the right shape.
   public let views: [WeightRole: TensorView]
-  /// The text pairs of the weight files' headers.
+  /// The weights that are stored as codes.
+  public let codes: [WeightRole: CodedTensor]
+  /// The text pairs of the weight files' headers, and by which method codes were found.
   public let metadata: [String: String]
   /// What was found and is ignored, one sentence each.
   public let warnings: [String]
+
+  /// Key of the text pair that says by which method codes were found.
+  package static let quantizationKey = "dejavu.quantization"
 
   /// Opens the checkpoint in a folder.
   ///
@@ -31,12 +37,22 @@ public struct Checkpoint: Sendable {
     let generation = try config.generation(in: source.folder)
     let weights = try source.load()
     let architecture = config.architecture
-    let views = try WeightMap.views(for: architecture, tensors: weights.tensors)
+    let codes =
+      try config.codes.map { published throws(CheckpointError) in
+        try WeightMap.codes(for: architecture, published, tensors: weights.tensors)
+      } ?? [:]
+    let views = try WeightMap.views(
+      for: architecture, tensors: weights.tensors, coded: Set(codes.keys))
     let extras =
-      try WeightMap.extras(for: architecture, tensors: weights.tensors) + weights.extras
+      try WeightMap.extras(for: architecture, tensors: weights.tensors, codes: codes)
+      + weights.extras
+    var metadata = weights.metadata
+    if let published = config.codes, !codes.isEmpty {
+      metadata[quantizationKey] = "\(published.method.rawValue), as published"
+    }
     return Checkpoint(
       folder: source.folder, architecture: architecture, generation: generation,
-      tensors: weights.tensors, views: views, metadata: weights.metadata,
+      tensors: weights.tensors, views: views, codes: codes, metadata: metadata,
       warnings: config.warnings + generation.warnings + warnings(extras: extras))
   }
 

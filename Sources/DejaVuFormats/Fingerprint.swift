@@ -90,6 +90,7 @@ extension Checkpoint {
   /// The fingerprint of the weights that the model uses.
   public var fingerprint: String {
     let used = Set(views.values.map { $0.tensor })
-    return Fingerprint.of(architecture, tensors: used.compactMap { tensors[$0] })
+    let coded = codes.values.flatMap(\.entries)
+    return Fingerprint.of(architecture, tensors: used.compactMap { tensors[$0] } + coded)
   }
 }

@@ -5,7 +5,9 @@ package import DejaVuCore
 ///
 /// Matrices are `[rows, padded width]` in the checkpoint's type, or `[rows, row bytes]` of a
 /// ``GroupwiseFormat``; a neuron's rows lie side by side in `mlp.bundle` `[F, 2 or 3, padded D]`;
-/// vectors are float32, padded with zeros. All start on a cache line.
+/// vectors are float32, padded with zeros. Where the rows of `attention.output`, or the down rows of the
+/// bundle, share scales, those are rows of a ``ScaleRowFormat`` in `attention.output_scales` and
+/// `mlp.down_scales`. All start on a cache line.
 package struct PackedLayout: Sendable {
   package struct Entry: Hashable, Sendable {
     package let name: String
@@ -42,6 +44,9 @@ package struct PackedLayout: Sendable {
     package var head: WeightFormat
     package var attention: [WeightFormat]
     package var mlp: [WeightFormat]
+    /// How rows of W_O and W2 share scales, where they do.
+    package var outputScales: [ScaleRowFormat?]
+    package var downScales: [ScaleRowFormat?]
 
     package init(uniform dtype: DType, layers: Int) {
       self.init(uniform: .plain(dtype), layers: layers)
@@ -54,6 +59,8 @@ package struct PackedLayout: Sendable {
       head = format
       attention = Array(repeating: format, count: layers)
       mlp = Array(repeating: format, count: layers)
+      outputScales = Array(repeating: nil, count: layers)
+      downScales = outputScales
     }
   }
 
@@ -83,6 +90,7 @@ package struct PackedLayout: Sendable {
     {
       addMatrix("\(prefix).attention.\(name)", rows: rows, columns: a.hidden, attention)
     }
+    addScales("\(prefix).attention.output_scales", rows: lanes, types.outputScales[layer])
     if a.biases.queryKeyValue {
       for (name, rows) in [("query", lanes), ("key", kvLanes), ("value", kvLanes)] {
         addVector("\(prefix).attention.\(name)_bias", count: rows)
@@ -93,6 +101,7 @@ package struct PackedLayout: Sendable {
     add(
       "\(prefix).mlp.bundle", rows: [a.neurons, a.rowsPerNeuron], columns: a.hidden,
       types.mlp[layer])
+    addScales("\(prefix).mlp.down_scales", rows: a.neurons, types.downScales[layer])
     guard a.biases.mlp else { return }
     addVector("\(prefix).mlp.up_bias", count: a.neurons)
     if a.isGated { addVector("\(prefix).mlp.gate_bias", count: a.neurons) }
@@ -109,6 +118,11 @@ package struct PackedLayout: Sendable {
     _ name: String, rows: Int, columns: Int, _ format: WeightFormat
   ) {
     add(name, rows: [rows], columns: columns, format)
+  }
+
+  private mutating func addScales(_ name: String, rows: Int, _ format: ScaleRowFormat?) {
+    guard let format else { return }
+    addMatrix(name, rows: format.count(rows), columns: architecture.hidden, .scales(format))
   }
 
   private mutating func addVector(_ name: String, count: Int) {
@@ -154,11 +168,20 @@ extension PackedLayout {
     let layout: PackedLayout
     let locate: (Entry) -> UnsafeRawPointer
 
-    func matrix(_ name: String, columns: Int) -> RowMatrix? {
+    func matrix(_ name: String, columns: Int, scales: String? = nil) -> RowMatrix? {
       guard let entry = layout.entry(name) else { return nil }
       return RowMatrix(
         base: locate(entry), format: entry.format, rows: entry.shape.dropLast().reduce(1, *),
-        columns: columns, stride: entry.rowBytes)
+        columns: columns, stride: entry.rowBytes, scales: scales.flatMap { self.scales($0) })
+    }
+
+    func scales(_ name: String) -> ScaleRows? {
+      guard let entry = layout.entry(name), case .scales(let format) = entry.format else {
+        return nil
+      }
+      return ScaleRows(
+        base: locate(entry), format: format, count: entry.shape[0],
+        columns: layout.architecture.hidden)
     }
 
     func vector(_ name: String) -> FloatVector? {
@@ -173,8 +196,9 @@ extension PackedLayout {
 
     func layer(_ index: Int) -> PackedLayer {
       let (a, prefix) = (layout.architecture, "layers.\(index)")
-      func required(_ name: String) -> RowMatrix {
-        guard let matrix = matrix("\(prefix).\(name)", columns: a.hidden) else {
+      func required(_ name: String, scales: String? = nil) -> RowMatrix {
+        let scales = scales.map { "\(prefix).\($0)" }
+        guard let matrix = matrix("\(prefix).\(name)", columns: a.hidden, scales: scales) else {
           preconditionFailure("a layout always has \(prefix).\(name)")
         }
         return matrix
@@ -182,8 +206,11 @@ extension PackedLayout {
       var layer = PackedLayer(
         attentionNorm: norm("\(prefix).attention.norm"), mlpNorm: norm("\(prefix).mlp.norm"),
         query: required("attention.query"), key: required("attention.key"),
-        value: required("attention.value"), output: required("attention.output"),
-        bundle: NeuronBundle(matrix: required("mlp.bundle"), rowsPerNeuron: a.rowsPerNeuron))
+        value: required("attention.value"),
+        output: required("attention.output", scales: "attention.output_scales"),
+        bundle: NeuronBundle(
+          matrix: required("mlp.bundle"), rowsPerNeuron: a.rowsPerNeuron,
+          downScales: scales("\(prefix).mlp.down_scales")))
       layer.queryBias = vector("\(prefix).attention.query_bias")
       layer.keyBias = vector("\(prefix).attention.key_bias")
       layer.valueBias = vector("\(prefix).attention.value_bias")

@@ -13,6 +13,8 @@ public enum QuantizationError: Error, Hashable, Sendable, CustomStringConvertibl
   case tooLittleText(tokens: Int, needed: Int)
   /// The model's files are packed, or in codes, already.
   case quantizedAlready(folder: String)
+  /// The checkpoint holds codes as GPTQ or AWQ publish them.
+  case publishedCodes(folder: String, method: String)
 
   /// One sentence with both sides that ends in what to do.
   public var description: String {
@@ -28,6 +30,9 @@ public enum QuantizationError: Error, Hashable, Sendable, CustomStringConvertibl
       "the text has \(tokens) tokens but one window takes \(needed); give a longer text"
     case .quantizedAlready(let folder):
       "'\(escaped(folder))' is packed already; quantize the checkpoint it came from"
+    case .publishedCodes(let folder, let method):
+      "'\(escaped(folder))' holds codes of \(escaped(method)), which run as they are and which "
+        + "'dejavu pack' keeps as they are; quantize the full-precision checkpoint"
     }
   }
 }

@@ -4,7 +4,7 @@ package import DejaVuFormats
 /// What the packed copy of a model in codes holds.
 package enum QuantizedCopy {
   /// Key of the text pair that says by which method codes were found.
-  package static let methodKey = "dejavu.quantization"
+  package static let methodKey = Checkpoint.quantizationKey
 
   /// The layout of a model's copy: matrices of blocks, token embedding and head in the formats of the
   /// options, everything else as it is.

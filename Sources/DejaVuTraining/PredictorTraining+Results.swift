@@ -19,10 +19,8 @@ extension PredictorTraining {
     report.rows = best.map { predictor in
       let byteCount = predictor.rounded.first.count + predictor.rounded.second.count
       let layer = engine.model.layers[predictor.entry.site.layer]
-      let matrices =
-        predictor.entry.site.axis == .neurons
-        ? [layer.bundle.matrix] : [layer.query, layer.key, layer.value, layer.output]
-      let all = matrices.reduce(0) { $0 + $1.rows * $1.rowBytes }
+      let isMLP = predictor.entry.site.axis == .neurons
+      let all = isMLP ? layer.bundle.byteCount : layer.attentionBytes
       return TrainingReport.Row(
         entry: predictor.entry, byteCount: byteCount,
         byteShare: Double(byteCount) / Double(max(all, 1)))

@@ -146,10 +146,7 @@ package struct TrainingPlan: Sendable {
     _ axis: RowAxis, layer: PackedLayer, _ architecture: Architecture, _ options: TrainingOptions
   ) -> Int {
     if axis == .neurons, let rank = options.rank { return rank }
-    let matrices =
-      axis == .neurons
-      ? [layer.bundle.matrix] : [layer.query, layer.key, layer.value, layer.output]
-    let bytes = matrices.reduce(0) { $0 + $1.rows * $1.rowBytes }
+    let bytes = axis == .neurons ? layer.bundle.byteCount : layer.attentionBytes
     let rows = axis.rows(architecture)
     var rank = 64
     while rank < (rows + 63) / 64 * 64, rank < architecture.hidden,

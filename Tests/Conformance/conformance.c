@@ -149,6 +149,9 @@ static void check_groupwise(const dejavu_kernels *k, int32_t bits, size_t d) {
   free(rows);
 }
 
+/// Rows with scales of their own.
+static const dejavu_scale_rows OWN = {0};
+
 /// Rows of random codes, scales of about 2^-7 and zeros.
 static uint8_t *coded(int32_t bits, int32_t group, int zeros, size_t rows, size_t d,
                       size_t *stride) {
@@ -183,11 +186,11 @@ static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int 
   float y[TOKENS * ROWS], z[TOKENS * ROWS], exact[TOKENS * ROWS] = {0};
   fill(x, TOKENS * d);
   for (size_t r = 0; r < ROWS; r++) {
-    k->coded_widen(wide + r * d, w + r * stride, 0, d, d, format);
-    plain->coded_widen(same, w + r * stride, 0, d, d, format);
+    k->coded_widen(wide + r * d, w + r * stride, 0, d, d, format, NULL);
+    plain->coded_widen(same, w + r * stride, 0, d, d, format, NULL);
     expect("coded_widen", wide + r * d, same, d, 0);
   }
-  k->coded_widen(same, w + stride, 32, d, d, format);
+  k->coded_widen(same, w + stride, 32, d, d, format, NULL);
   expect("coded_widen of a part", same, wide + d + 32, d - 32, 0);
   char *rounded[2] = {malloc(TOKENS * bytes), malloc(TOKENS * bytes)};
   for (size_t t = 0; t < TOKENS; t++) {
@@ -203,15 +206,15 @@ static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int 
     for (size_t r = 0; r < ROWS; r++)
       for (size_t i = 0; i < d; i++) exact[t * ROWS + r] += x[t * d + i] * wide[r * d + i];
   expect("rounding of a product", y, exact, TOKENS * ROWS, off * weights * (float)d);
-  k->coded_axpy_rows(a, w, stride, x, ROWS, 0, d, d, format);
-  plain->coded_axpy_rows(b, w, stride, x, ROWS, 0, d, d, format);
+  k->coded_axpy_rows(a, w, stride, x, ROWS, 0, d, d, format, OWN, 0);
+  plain->coded_axpy_rows(b, w, stride, x, ROWS, 0, d, d, format, OWN, 0);
   for (size_t r = 0; r < ROWS; r++)
     for (size_t i = 0; i < d; i++) c[i] += x[r] * wide[r * d + i], norm += fabsf(x[r]);
   expect("coded_axpy_rows", a, b, d, 1e-5f * (float)(1 << bits) / 2);
   expect("rounding of a sum", a, c, d, off * 4 * ROWS * weights * (float)(1 << bits));
   if (d > 128) {
     memset(b, 0, d * sizeof(float));
-    k->coded_axpy_rows(b, w, stride, x, ROWS, 128, d, d, format);
+    k->coded_axpy_rows(b, w, stride, x, ROWS, 128, d, d, format, OWN, 0);
     expect("coded_axpy_rows of a part", b + 128, a + 128, d - 128, 0);
   }
   free(w), free(wide), free(same), free(rounded[0]), free(rounded[1]), free(a), free(b), free(c);
@@ -235,7 +238,7 @@ static void check_coded_mlp(const dejavu_kernels *k, int32_t bits, int32_t narro
   for (int i = 0; i < 2; i++) {
     void *rounded = malloc(dejavu_rounded_bytes(d));
     tables[i]->coded_round(rounded, x, d, format);
-    read[i] = tables[i]->coded_mlp_rows(&job, format, rounded, 0, count, i == 0 ? a : b);
+    read[i] = tables[i]->coded_mlp_rows(&job, format, rounded, 0, count, i == 0 ? a : b).down;
     job.skips = 0;
     if (i == 0) tables[i]->coded_mlp_rows(&job, format, rounded, 0, count, c);
     job.skips = 1;
@@ -257,7 +260,8 @@ static void check_coded_product(const dejavu_kernels *k, int32_t bits, int by_ro
   float *e = zeros_of(TOKENS * COLUMNS), *a = zeros_of(TOKENS * INNER);
   float *scratch = malloc(dejavu_gemm_scratch());
   fill(a, TOKENS * INNER);
-  for (size_t r = 0; r < rows; r++) k->coded_widen(wide + r * d, b + r * stride, 0, d, d, format);
+  for (size_t r = 0; r < rows; r++)
+    k->coded_widen(wide + r * d, b + r * stride, 0, d, d, format, NULL);
   void *packed = malloc(dejavu_packed_a_bytes(k, TOKENS, INNER));
   k->pack_a(packed, a, INNER, TOKENS, INNER);
   dejavu_gemm_job job = {.packed_a = packed, .tokens = TOKENS, .k = INNER, .b = b,
@@ -267,6 +271,156 @@ static void check_coded_product(const dejavu_kernels *k, int32_t bits, int by_ro
   k->rows[DEJAVU_F32].gemm(&job, 0, COLUMNS, scratch);
   expect("coded_gemm", c, e, TOKENS * COLUMNS, 0);
   free(b), free(wide), free(a), free(c), free(e), free(scratch), free(packed);
+}
+
+/// Scales for every `group` of `rows` rows, finite and zeros within what codes have.
+static dejavu_scale_rows shared_scales(int32_t bits, size_t rows, size_t group, size_t d) {
+  size_t columns = (d + 127) / 128 * 128, zero = bits == 8 ? 2 : 1;
+  size_t groups = (rows + group - 1) / group;
+  dejavu_scale_rows scales = {.stride = columns * (2 + zero), .group = group};
+  uint8_t *base = malloc(groups * scales.stride);
+  for (size_t g = 0; g < groups; g++)
+    for (size_t c = 0; c < columns; c++) {
+      uint8_t *row = base + g * scales.stride;
+      float scale = 0.0078f * (1.5f + unit());
+      dejavu_kernels_for(DEJAVU_SCALAR)->rows[DEJAVU_F16].narrow(row + 2 * c, &scale, 1);
+      unsigned doubled = 2 * (unsigned)((unit() + 1) * (float)(1 << bits) / 2);
+      row[2 * columns + zero * c] = (uint8_t)doubled;
+      if (zero == 2) row[2 * columns + zero * c + 1] = (uint8_t)(doubled >> 8);
+    }
+  scales.base = base;
+  return scales;
+}
+
+/// Sums of rows that share scales, whole, in parts, and from the middle of a group on.
+static void check_shared(const dejavu_kernels *k, int32_t bits, size_t group, int32_t narrow,
+                         size_t d) {
+  enum { ROWS = 37, SKIP = 5 };
+  const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
+  int32_t format = DEJAVU_CODED(bits, 2, 1) | DEJAVU_SHARED | narrow;
+  float off = narrow ? 0x1p-8f : 0x1p-16f, greatest = 0, x[ROWS];
+  size_t stride;
+  uint8_t *w = coded(bits, 128, 1, ROWS, d, &stride);
+  dejavu_scale_rows scales = shared_scales(bits, ROWS, group, d);
+  float *wide = zeros_of(ROWS * d), *same = zeros_of(d);
+  float *a = zeros_of(2 * d), *b = zeros_of(2 * d), *c = zeros_of(d);
+  fill(x, ROWS);
+  for (size_t r = 0; r < ROWS; r++) {
+    const char *row = (const char *)scales.base + r / group * scales.stride;
+    k->coded_widen(wide + r * d, w + r * stride, 0, d, d, format, row);
+    plain->coded_widen(same, w + r * stride, 0, d, d, format, row);
+    expect("coded_widen of shared scales", wide + r * d, same, d, 0);
+    k->coded_widen(same, w + r * stride, 16, d, d, format, row);
+    expect("a part of it", same, wide + r * d + 16, d - 16, 0);
+    for (size_t i = 0; i < d && r >= SKIP; i++) c[i] += x[r - SKIP] * wide[r * d + i];
+    for (size_t i = 0; i < d; i++) greatest = fmaxf(greatest, fabsf(wide[r * d + i]));
+  }
+  k->coded_axpy_rows(a, w + SKIP * stride, stride, x, ROWS - SKIP, 0, d, d, format, scales, SKIP);
+  plain->coded_axpy_rows(b, w + SKIP * stride, stride, x, ROWS - SKIP, 0, d, d, format, scales, SKIP);
+  expect("coded_axpy_rows of shared scales", a, b, d, 2e-6f * (float)(1 << bits));
+  expect("rounding of such a sum", a, c, d, off * ROWS * greatest + 1e-6f * (float)(1 << bits));
+  if (d > 128) {
+    memset(b, 0, 2 * d * sizeof(float));
+    k->coded_axpy_rows(b, w + SKIP * stride, stride, x, ROWS - SKIP, 128, d, d, format, scales, SKIP);
+    expect("a part of such a sum", b + 128, a + 128, d - 128, 0);
+  }
+  free(w), free((void *)scales.base), free(wide), free(same), free(a), free(b), free(c);
+}
+
+/// The MLP whose down rows share scales: zeros left out or not, groups cut by a list or by a share.
+static void check_shared_mlp(const dejavu_kernels *k, int32_t bits, size_t group, size_t d, int gated,
+                             int listed) {
+  enum { NEURONS = 150 };
+  const int32_t list[] = {3, 4, 9, 10, 11, 25, 38, 39, 63, 64, 65, 66, 67, 68, 127, 128, 149};
+  int32_t format = DEJAVU_CODED(bits, 1, 1);
+  size_t stride, count = listed ? sizeof list / sizeof *list : NEURONS, rows = gated ? 3 : 2;
+  uint8_t *bundle = coded(bits, 64, 1, NEURONS * rows, d, &stride);
+  dejavu_scale_rows scales = shared_scales(bits, NEURONS, group, d);
+  float x[MOST], bias[NEURONS], *wide = zeros_of(d), *exact = zeros_of(d);
+  float *sums[] = {zeros_of(2 * d), zeros_of(2 * d), zeros_of(2 * d)};
+  fill(x, d), fill(bias, NEURONS);
+  dejavu_mlp_job job = {.bundle = bundle, .row_stride = stride, .d = d, .x = x, .up_bias = bias,
+                        .gate_bias = gated ? bias : NULL, .list = listed ? list : NULL,
+                        .gated = gated, .activation = DEJAVU_RELU, .skips = 1,
+                        .scattered = listed, .down_scales = scales};
+  const dejavu_kernels *tables[] = {k, dejavu_kernels_for(DEJAVU_SCALAR)};
+  dejavu_rows_read read[3];
+  void *rounded = malloc(dejavu_rounded_bytes(d));
+  for (int i = 2; i >= 0; i--) {
+    job.skips = i < 2;
+    tables[i & 1]->coded_round(rounded, x, d, format);
+    read[i] = tables[i & 1]->coded_mlp_rows(&job, format, rounded, 0, count, sums[i]);
+  }
+  size_t down = 0, groups = 0, last = NEURONS;
+  float greatest = 0;
+  for (size_t e = 0; e < count; e++) {
+    size_t n = listed ? (size_t)list[e] : e;
+    float dots[2];
+    k->coded_dot_rows(dots, 1, bundle + n * rows * stride, stride, rows - 1, rounded, 0, 1, d,
+                      format);
+    float act = fmaxf(dots[0] + bias[n], 0) * (gated ? dots[1] + bias[n] : 1);
+    if (act == 0) continue;
+    down++;
+    if (n / group != last) groups++, last = n / group;
+    k->coded_widen(wide, bundle + (n * rows + rows - 1) * stride, 0, d, d, format | DEJAVU_SHARED,
+                   (const char *)scales.base + n / group * scales.stride);
+    for (size_t i = 0; i < d; i++) {
+      exact[i] += act * wide[i];
+      greatest = fmaxf(greatest, fabsf(act * wide[i]));
+    }
+  }
+  float near = 0x1p-15f * greatest * (float)count;
+  expect("MLP with shared scales", sums[0], sums[1], d, near);
+  expect("rounding of its rows", sums[0], exact, d, near);
+  expect("its rows of zero left out", sums[2], sums[0], d, 0);
+  if (read[0].down != down || read[0].scales != groups)
+    printf("FAILED shared MLP: %zu rows and %zu of scales, not %zu and %zu\n", read[0].down,
+           read[0].scales, down, groups), failures++;
+  size_t all = listed ? 0 : (NEURONS + group - 1) / group;
+  if (!listed && (read[2].down != NEURONS || read[2].scales != all))
+    printf("FAILED shared MLP: a dense run reads %zu rows of scales, not %zu\n", read[2].scales, all),
+        failures++;
+  free(bundle), free((void *)scales.base), free(rounded), free(wide), free(exact);
+  for (int i = 0; i < 3; i++) free(sums[i]);
+}
+
+static void check_shared_product(const dejavu_kernels *k, int32_t bits, size_t group) {
+  enum { TOKENS = 17, INNER = 320, COLUMNS = 96 };
+  int32_t format = DEJAVU_CODED(bits, 0, 1) | DEJAVU_SHARED;
+  size_t stride;
+  uint8_t *b = coded(bits, 32, 1, INNER, COLUMNS, &stride);
+  dejavu_scale_rows scales = shared_scales(bits, INNER, group, COLUMNS);
+  float *wide = zeros_of(INNER * COLUMNS), *c = zeros_of(TOKENS * COLUMNS);
+  float *e = zeros_of(TOKENS * COLUMNS), *a = zeros_of(TOKENS * INNER);
+  float *scratch = malloc(dejavu_gemm_scratch());
+  void *packed = malloc(dejavu_packed_a_bytes(k, TOKENS, INNER));
+  fill(a, TOKENS * INNER);
+  for (size_t r = 0; r < INNER; r++)
+    k->coded_widen(wide + r * COLUMNS, b + r * stride, 0, COLUMNS, COLUMNS, format,
+                   (const char *)scales.base + r / group * scales.stride);
+  k->pack_a(packed, a, INNER, TOKENS, INNER);
+  dejavu_gemm_job job = {.packed_a = packed, .tokens = TOKENS, .k = INNER, .b = b,
+                         .b_stride = stride, .scales = scales, .c = c, .c_stride = COLUMNS};
+  k->coded_gemm(&job, format, COLUMNS, 0, COLUMNS, scratch);
+  job.b = wide, job.b_stride = COLUMNS * sizeof(float), job.c = e;
+  k->rows[DEJAVU_F32].gemm(&job, 0, COLUMNS, scratch);
+  expect("coded_gemm of shared scales", c, e, TOKENS * COLUMNS, 0);
+  free(b), free((void *)scales.base), free(wide), free(c), free(e), free(a);
+  free(scratch), free(packed);
+}
+
+static void check_shared_scales(const dejavu_kernels *k) {
+  static const size_t widths[] = {32, 128, 768, 1120}, groups[] = {1, 3, 8, 32, 64, 128};
+  for (int32_t bits = 4; bits <= 8; bits += 4)
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+      for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        check_shared(k, bits, groups[g], 0, widths[i]);
+        check_shared(k, bits, groups[g], DEJAVU_NARROW, widths[i]);
+        for (int choice = 0; choice < 4; choice++)
+          check_shared_mlp(k, bits, groups[g], widths[i], choice & 1, choice >> 1);
+      }
+      check_shared_product(k, bits, groups[g]);
+    }
 }
 
 static void check_every_format(const dejavu_kernels *k) {
@@ -283,6 +437,7 @@ static void check_every_format(const dejavu_kernels *k) {
     check_coded_product(k, bits, 0);
     check_coded_product(k, bits, 1);
   }
+  check_shared_scales(k);
 }
 
 static void check_vectors(const dejavu_kernels *k, size_t n) {

@@ -53,7 +53,8 @@ struct ProductCase {
         guard let a = packed.baseAddress, let out = c.baseAddress else { return }
         var job = dejavu_gemm_job(
           packed_a: a, tokens: tokens, k: k, b: b.base, b_stride: b.stride,
-          by_rows: byRows ? 1 : 0, accumulates: accumulates ? 1 : 0, c: out, c_stride: stride,
+          scales: dejavu_scale_rows(), by_rows: byRows ? 1 : 0, accumulates: accumulates ? 1 : 0,
+          c: out, c_stride: stride,
           epilogue: nil)
         multiply(&job, columns.lowerBound, columns.count, &scratch)
       }

@@ -41,6 +41,25 @@ struct QuantizeTests {
     }
   }
 
+  @Test func `published codes are packed as they are and not quantized`() throws {
+    let published = Repository.root.appendingPathComponent("Tests/Fixtures/published/opt-gptq").path
+    let refused = try Program.run(
+      "quantize", published, folder.path("out"), "--method", "rtn")
+    #expect(refused.status == 65)
+    #expect(refused.errors.contains("holds codes of gptq"), "\(refused.errors)")
+    #expect(refused.errors.contains("'dejavu pack' keeps as they are"), "\(refused.errors)")
+    #expect(folder.names.isEmpty)
+    #expect(try Program.run("pack", published, folder.path("out"), "--quiet").status == 0)
+    let inspected = try [published, folder.path("out")].map {
+      try parsedObject(try Program.run("inspect", $0, "--json").output)
+    }
+    for figures in inspected {
+      #expect(figures["quantization"] as? String == "gptq, as published")
+      #expect(figures["fingerprint"] as? String == inspected[0]["fingerprint"] as? String)
+    }
+    #expect(inspected.map { $0["packed"] as? Bool } == [false, true])
+  }
+
   @Test func `what a method needs is asked for before anything is read`() throws {
     let result = try quantize("--method", "gptq")
     #expect(result.status == 64)

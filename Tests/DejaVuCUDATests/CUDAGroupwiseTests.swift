@@ -93,4 +93,18 @@ struct CUDAGroupwiseTests {
     let model = GroupwiseModel.pair(of: TinyModel.opt.architecture, format: format).groupwise
     #expect(throws: BackendError.self) { try TestCard.backend(model) }
   }
+
+  @Test func `rows that share scales are refused with the reason and what to do`() throws {
+    // One that the emulated card has kernels for where rows have scales of their own.
+    let each = Self.cases[6]
+    let format = try #require(GroupwiseFormat(name: each.format))
+    let model = SharedScaleModel.model(of: each.tiny.architecture, format: format, rows: 32)
+    do {
+      _ = try TestCard.backend(model, each.options)
+      Issue.record("nothing was refused")
+    } catch {
+      #expect("\(error)".contains("as GPTQ and AWQ publish them"), "\(error)")
+      #expect("\(error)".contains("run on the CPU"), "\(error)")
+    }
+  }
 }

@@ -177,10 +177,10 @@ private let choices: [InvalidField] = [
     let folder = try TemporaryFolder()
     #expect(
       message(in: folder) {
-        _ = try parse(llama + ",\"quantization_config\":{\"quant_method\":\"gptq\"}")
+        _ = try parse(llama + ",\"quantization_config\":{\"quant_method\":\"fp8\"}")
       }
-        == "'config.json' cannot be used: its weights are quantized by 'gptq'; "
-        + "use the full-precision copy")
+        == "'config.json' cannot be used: its weights are quantized by 'fp8' and this version reads "
+        + "gptq and awq; use the full-precision copy")
   }
 
   @Test(arguments: ["", "[]", "{", "{\"a\":NaN}", "{\"a\":1,\"a\":2}", "{} {}", "{\"a\":1,}"])

@@ -13,18 +13,19 @@
 /// Rounds one vector for products with coded rows; nothing for plain ones.
 void dejavu_round(const dejavu_kernels *kernels, int32_t weight_type, void *_Nullable rounded,
                   const float *x, size_t d);
-/// The MLP of list entries first..<first + count; returns the number of down rows read.
-size_t dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_type,
-                       const dejavu_mlp_job *job, const void *_Nullable rounded, size_t first,
-                       size_t count, float *acc);
+/// The MLP of list entries first..<first + count; returns the rows read.
+dejavu_rows_read dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_type,
+                                 const dejavu_mlp_job *job, const void *_Nullable rounded,
+                                 size_t first, size_t count, float *acc);
 /// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end of rows of d; first is at a multiple of 128
-/// where the rows are coded.
+/// where the rows are coded. `w` is row `row` of its matrix; where rows share scales, acc has room
+/// for 2 · d.
 void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *acc,
                      const void *w, size_t w_stride, const float *a, size_t rows, size_t first,
-                     size_t end, size_t d);
-/// One row of d columns as floats.
+                     size_t end, size_t d, dejavu_scale_rows scales, size_t row);
+/// Row `row` of a matrix, d columns as floats; `w` is where it lies.
 void dejavu_widen_row(const dejavu_kernels *kernels, int32_t weight_type, float *out,
-                      const void *row, size_t d);
+                      const void *w, size_t d, dejavu_scale_rows scales, size_t row);
 
 /// Nanoseconds that a thread spent in attention blocks, and in their reading of the cache alone.
 typedef struct {
@@ -47,6 +48,8 @@ typedef struct {
   const void *_Nullable key;
   const void *_Nullable value;
   const void *_Nullable output;
+  /// Scales of coded output rows, where they share them.
+  dejavu_scale_rows output_scales;
   size_t row_stride;
   const float *_Nullable query_bias;
   const float *_Nullable key_bias;
@@ -75,6 +78,7 @@ typedef struct {
   /// Active groups, ascending; NULL means groups 0..<count.
   const int32_t *_Nullable list;
   size_t count, slices;
+  /// Per slice, d floats; 2 · d where output rows share scales.
   float *_Nullable acc;
   size_t acc_stride;
   /// Per list position, dejavu_attention_scratch floats.
@@ -93,10 +97,10 @@ void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, 
 void dejavu_attention_settle(dejavu_team *team, const dejavu_attention_job *job);
 
 /// One token's MLP over `count` entries of the job's list, in `slices` parts.
-/// rows_read[s] is the number of down rows that part s read.
+/// rows_read[s] are the rows that part s read; acc[s] is as in the attention job.
 void dejavu_mlp_block(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                       const dejavu_mlp_job *job, size_t count, size_t slices, float *acc,
-                      size_t acc_stride, size_t *rows_read, void *_Nullable rounded);
+                      size_t acc_stride, dejavu_rows_read *rows_read, void *_Nullable rounded);
 
 /// out[i] = Σ_s acc[s, i] for i < n, in ascending s.
 void dejavu_reduce_parts(dejavu_team *team, const dejavu_kernels *kernels, float *out,
@@ -200,8 +204,8 @@ void dejavu_choose_finish(dejavu_team *team, const dejavu_choose_job *job);
 /// F / 2 slices. `job`'s list is not read.
 void dejavu_chosen_mlp_block(dejavu_team *team, int32_t weight_type,
                              const dejavu_choose_job *choice, const dejavu_mlp_job *job,
-                             size_t slices, float *acc, size_t acc_stride, size_t *rows_read,
-                             void *_Nullable rounded);
+                             size_t slices, float *acc, size_t acc_stride,
+                             dejavu_rows_read *rows_read, void *_Nullable rounded);
 
 /// The (keep + 1)-th greatest of v[0..<count], which are reordered: what a choice of the `keep`
 /// greatest has to lie above; −∞ where it leaves none out.

@@ -15,6 +15,19 @@ enum { DEJAVU_F32 = 0, DEJAVU_F16 = 1, DEJAVU_BF16 = 2, DEJAVU_DTYPES = 3 };
 enum { DEJAVU_RELU = 0, DEJAVU_GELU = 1, DEJAVU_GELU_TANH = 2, DEJAVU_SILU = 3 };
 enum { DEJAVU_SCALAR = 0, DEJAVU_NEON = 1, DEJAVU_AVX2 = 2, DEJAVU_AVX512 = 3, DEJAVU_ISAS = 4 };
 
+/// Scales that neighbouring rows of codes share, one for each column: rows i · group and on have
+/// those of row i, [d in whole blocks of 128 half scales][as many doubled zeros], zeros in two bytes
+/// where codes have 8 bits. `base` is NULL where every row of codes has scales of its own.
+typedef struct {
+  const void *_Nullable base;
+  size_t stride, group;
+} dejavu_scale_rows;
+
+/// Rows that a share of an MLP block has read: down rows, and rows of scales that they share.
+typedef struct {
+  size_t down, scales;
+} dejavu_rows_read;
+
 /// A vector rounded to 8 bits: x ≈ step · q.
 typedef struct {
   /// Arranged for the bits of the codes that it meets, by `groupwise_round`.
@@ -63,6 +76,8 @@ typedef struct {
   int32_t scattered;
   /// Non-zero: the down row is prefetched with the up row, not once the activation is known.
   int32_t prefetches_down;
+  /// Scales of coded down rows, where neurons share them.
+  dejavu_scale_rows down_scales;
   /// Coded rows: the first row of every neuron lies in two halves; NULL where it is whole.
   const dejavu_nested *_Nullable nested;
 } dejavu_mlp_job;
@@ -82,6 +97,8 @@ typedef struct {
   /// by_rows: B[n][k] (a weight row per output); else B[k][n] (a weight row per input).
   const void *b;
   size_t b_stride;
+  /// Scales of coded rows B[k], where they share them.
+  dejavu_scale_rows scales;
   int32_t by_rows;
   int32_t accumulates;
   float *c;
@@ -133,8 +150,9 @@ typedef struct {
 /// Types of weights beyond DEJAVU_DTYPES: rows of codes (`GroupwiseFormat`, kernels/coded.h), in
 /// `bits` 2, 3, 4, 6 or 8 with a scale for 32 << `group` columns.
 #define DEJAVU_CODED(bits, group, has_zeros) (1 << 16 | (bits) << 3 | (group) << 1 | (has_zeros))
-/// Added to such a type: vectors and factors are rounded to 8 bits, not to 16.
-enum { DEJAVU_NARROW = 1 << 8 };
+/// Added to such a type: vectors and factors are rounded to 8 bits, not to 16; rows are codes alone,
+/// whose scales come in rows of their own (what lies behind the codes is not read).
+enum { DEJAVU_NARROW = 1 << 8, DEJAVU_SHARED = 1 << 9 };
 static inline int32_t dejavu_is_coded(int32_t weight_type) { return weight_type >> 16 & 1; }
 /// Bytes of a vector of d lanes rounded by `coded_round`, for any format.
 static inline size_t dejavu_rounded_bytes(size_t d) {
@@ -180,15 +198,19 @@ typedef struct {
   /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes.
   void (*coded_dot_rows)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
                          const void *x, size_t x_stride, size_t tokens, size_t d, int32_t format);
-  /// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end, first at a block of 128 columns.
+  /// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end, first at a block of 128 columns. Where
+  /// rows share scales, w is row `row` of the matrix, and behind acc[d] lies room for d floats more,
+  /// in which codes are summed.
   void (*coded_axpy_rows)(float *acc, const void *w, size_t w_stride, const float *a, size_t rows,
-                          size_t first, size_t end, size_t d, int32_t format);
-  /// `mlp_rows` of coded rows; `rounded` is the job's x.
-  size_t (*coded_mlp_rows)(const dejavu_mlp_job *job, int32_t format, const void *rounded,
-                           size_t first, size_t count, float *acc);
-  /// out = columns first..<end of a row, exactly; both are multiples of 16.
+                          size_t first, size_t end, size_t d, int32_t format,
+                          dejavu_scale_rows scales, size_t row);
+  /// `mlp_rows` of coded rows; `rounded` is the job's x; acc as in `coded_axpy_rows`.
+  dejavu_rows_read (*coded_mlp_rows)(const dejavu_mlp_job *job, int32_t format,
+                                     const void *rounded, size_t first, size_t count, float *acc);
+  /// out = columns first..<end of a row, exactly; both are multiples of 16. `scales` is the row of
+  /// scales that it shares, or NULL.
   void (*coded_widen)(float *out, const void *row, size_t first, size_t end, size_t d,
-                      int32_t format);
+                      int32_t format, const void *_Nullable scales);
   /// Parts a coded row of d columns, symmetric, 2 · bits a code, into two groupwise rows of `columns` lanes.
   /// Returns what the high one is best multiplied by to stand for both; NaN where a scale is too
   /// great to be multiplied by 2^bits.

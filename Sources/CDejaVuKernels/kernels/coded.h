@@ -13,6 +13,9 @@
 //   and offsets are added to the columns of their groups after every 64 rows.
 //   Four rows that are transposed byte by byte meet their four factors in one lane.
 //
+// - Rows that share scales with their neighbours (DEJAVU_SHARED; coded_shared.h) are summed as codes
+//   with a scale and a zero of 1, beside the result, and the sum meets the scales once.
+//
 // Integer sums are exact. A rounded number is off by at most 2^-16 of the greatest of its group, or
 // 2^-8 where vectors are narrow.
 
@@ -26,11 +29,13 @@ static const float CODED_NARROW_MOST = 127;
 enum { CODED_LEAD = 2 * CODED_QUAD };
 /// Rows that add up before their zeros are subtracted: sums do not grow far beyond their result.
 enum { CODED_ROWS = 64 };
+/// The same of rows that share scales: the largest group of most checkpoints, which is read once then.
+enum { CODED_SHARED_ROWS = 128 };
 
 /// A row's format and width.
 typedef struct {
   int32_t bits, group;
-  int has_zeros, narrow;
+  int has_zeros, narrow, shared;
   size_t d, blocks, groups, block_bytes, code_bytes;
   /// Bytes of one stored zero, and of a whole row.
   size_t zero_bytes, row_bytes;
@@ -38,13 +43,14 @@ typedef struct {
 
 static inline coded_shape coded_shape_of(int32_t format, size_t d) {
   coded_shape s = {.bits = format >> 3 & 0xF, .group = 32 << (format >> 1 & 3),
-                   .has_zeros = format & 1, .narrow = (format & DEJAVU_NARROW) != 0, .d = d};
+                   .has_zeros = format & 1, .narrow = (format & DEJAVU_NARROW) != 0,
+                   .shared = (format & DEJAVU_SHARED) != 0, .d = d};
   s.blocks = (d + CODED_BLOCK - 1) / CODED_BLOCK;
   s.groups = s.blocks * CODED_BLOCK / (size_t)s.group;
   s.block_bytes = 16 * (size_t)s.bits;
   s.code_bytes = s.blocks * s.block_bytes;
   s.zero_bytes = s.has_zeros ? s.bits == 8 ? 2 : 1 : 0;
-  s.row_bytes = s.code_bytes + s.groups * (2 + s.zero_bytes);
+  s.row_bytes = s.code_bytes + (s.shared ? 0 : s.groups * (2 + s.zero_bytes));
   return s;
 }
 
@@ -72,25 +78,23 @@ static inline coded_vector coded_vector_at(const void *rounded, const coded_shap
   return v;
 }
 
-/// Sums of rows on their way: where they go, and what the zeros of their groups subtract.
+/// Sums of rows on their way: where they go, and what the zeros of their groups subtract. Where rows
+/// share scales, `acc` is the sum of codes, which goes to `target` by the scales of `shared`.
 typedef struct {
   float *acc, offsets[CODED_MOST_GROUPS + 16];
   size_t first, end, rows;
+  float *target;
+  const uint8_t *shared;
 } coded_sum;
 
 static inline void begin_sum(coded_sum *sum, const coded_shape *s, float *acc, size_t first,
                              size_t end) {
-  sum->acc = acc, sum->first = first, sum->end = end, sum->rows = 0;
+  sum->acc = sum->target = acc, sum->shared = NULL;
+  sum->first = first, sum->end = end, sum->rows = 0;
   memset(sum->offsets, 0, coded_runs(s) * sizeof(float));
-}
-
-/// Adds the offsets to their columns.
-static inline void finish_sum(coded_sum *sum, const coded_shape *s) {
-  for (size_t c = sum->first; c < sum->end; c += VW)
-    vstore(sum->acc + c,
-           vadd(vload(sum->acc + c), vset(sum->offsets[c / (size_t)s->group])));
-  memset(sum->offsets, 0, coded_runs(s) * sizeof(float));
-  sum->rows = 0;
+  if (!s->shared) return;
+  sum->acc = acc + s->d;
+  memset(sum->acc + first, 0, (end - first) * sizeof(float));
 }
 
 /// Where a plane's bits of a column lie in a block: byte, and shift.
@@ -110,6 +114,7 @@ static inline int32_t coded_code(const uint8_t *row, const coded_shape *s, size_
 }
 
 static inline float coded_scale(const uint8_t *row, const coded_shape *s, size_t group) {
+  if (s->shared) return 1;
   uint16_t half[VW] = {0};
   float wide[VW];
   memcpy(half, row + s->code_bytes + 2 * group, 2);
@@ -118,6 +123,7 @@ static inline float coded_scale(const uint8_t *row, const coded_shape *s, size_t
 }
 
 static inline float coded_zero(const uint8_t *row, const coded_shape *s, size_t group) {
+  if (s->shared) return 1;
   if (!s->has_zeros) return coded_middle(s);
   const uint8_t *zeros = row + s->code_bytes + 2 * s->groups;
   if (s->zero_bytes == 1) return (float)zeros[group] / 2;

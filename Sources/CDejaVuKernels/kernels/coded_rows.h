@@ -66,7 +66,7 @@ static void add_few(coded_sum *sum, const uint8_t *const rows[], const float a[]
   if (count > CODED_QUAD) add_octet(sum, all, factors, ahead, s);
   else add_quad(sum, all, factors, ahead, s);
   sum->rows += count > CODED_QUAD ? CODED_OCTET : CODED_QUAD;
-  if (sum->rows >= CODED_ROWS) finish_sum(sum, s);
+  if (sum->rows >= (s->shared ? CODED_SHARED_ROWS : CODED_ROWS)) finish_sum(sum, s);
 }
 
 static void widen_row(float *out, const uint8_t *row, const coded_shape *s, size_t first,
@@ -99,28 +99,45 @@ static void kernel_coded_dot_rows(float *y, size_t y_stride, const void *w, size
   }
 }
 
-static void kernel_coded_axpy_rows(float *acc, const void *w, size_t w_stride, const float *a,
-                                   size_t rows, size_t first, size_t end, size_t d,
-                                   int32_t format) {
-  coded_shape s = coded_shape_of(format, d);
-  coded_sum sum;
-  begin_sum(&sum, &s, acc, first, end);
+/// Adds rows that lie one behind the other.
+static void add_run(coded_sum *sum, const uint8_t *w, size_t w_stride, const float *a, size_t rows,
+                    const coded_shape *s) {
   for (size_t r = 0; r < rows; r += CODED_OCTET) {
     const uint8_t *octet[CODED_OCTET], *ahead[CODED_OCTET];
     size_t count = rows - r < CODED_OCTET ? rows - r : CODED_OCTET;
     for (size_t i = 0; i < CODED_OCTET; i++) {
-      octet[i] = (const uint8_t *)w + (r + i) * w_stride;
+      octet[i] = w + (r + i) * w_stride;
       ahead[i] = octet[i] + 2 * CODED_OCTET * w_stride;
     }
-    add_few(&sum, octet, a + r, count, ahead, &s);
+    add_few(sum, octet, a + r, count, ahead, s);
+  }
+}
+
+static void kernel_coded_axpy_rows(float *acc, const void *w, size_t w_stride, const float *a,
+                                   size_t rows, size_t first, size_t end, size_t d, int32_t format,
+                                   dejavu_scale_rows scales, size_t row) {
+  coded_shape s = coded_shape_of(format, d);
+  coded_sum sum;
+  begin_sum(&sum, &s, acc, first, end);
+  for (size_t r = 0, run; r < rows; r += run) {
+    run = rows - r;
+    if (s.shared) {
+      // As far as the group of the next row goes.
+      size_t left = scales.group - (row + r) % scales.group;
+      run = run < left ? run : left;
+      ask_for_shared(shared_row(scales, row + r), &s);
+      enter_group(&sum, &s, shared_row(scales, row + r));
+    }
+    add_run(&sum, (const uint8_t *)w + r * w_stride, w_stride, a + r, run, &s);
   }
   finish_sum(&sum, &s);
 }
 
 static void kernel_coded_widen(float *out, const void *row, size_t first, size_t end, size_t d,
-                               int32_t format) {
+                               int32_t format, const void *scales) {
   coded_shape s = coded_shape_of(format, d);
   widen_row(out, row, &s, first, end);
+  if (s.shared) share_scales(out, scales, &s, first, end);
 }
 
 // The MLP block ----------------------------------------------------------------------------------
@@ -131,19 +148,36 @@ static void kernel_coded_widen(float *out, const void *row, size_t first, size_t
 /// `asked` of those that wait have been.
 typedef struct {
   const uint8_t *rows[3 * CODED_QUAD];
+  /// The scales that each of them shares, or NULL.
+  const uint8_t *shared[3 * CODED_QUAD];
   float a[3 * CODED_QUAD];
   size_t count, asked, cursor;
+  dejavu_rows_read read;
+  /// The row of scales that was asked for last.
+  const uint8_t *last;
 } coded_pending;
 
-/// Adds the oldest rows, four or as many as there are.
-static void add_pending(coded_pending *pending, coded_sum *sum,
+/// How many of the oldest rows are added next: four, or all of a group that others follow; 0 where
+/// more of their group may come. Only rows of one group share a sum, so that which rows meet depends
+/// on what is added alone.
+static size_t coded_ready(const coded_pending *pending) {
+  size_t count = 0;
+  while (count < CODED_QUAD && count < pending->count &&
+         pending->shared[count] == pending->shared[0])
+    count++;
+  return count == CODED_QUAD || count < pending->count ? count : 0;
+}
+
+/// Adds the oldest rows.
+static void add_pending(coded_pending *pending, size_t count, coded_sum *sum,
                         const uint8_t *const ahead[CODED_QUAD], const coded_shape *s) {
-  size_t count = pending->count < CODED_QUAD ? pending->count : CODED_QUAD;
+  enter_group(sum, s, pending->shared[0]);
   add_few(sum, pending->rows, pending->a, count, ahead, s);
   pending->count -= count;
   pending->asked -= pending->asked < count ? pending->asked : count;
   for (size_t i = 0; i < pending->count; i++) {
     pending->rows[i] = pending->rows[i + count];
+    pending->shared[i] = pending->shared[i + count];
     pending->a[i] = pending->a[i + count];
   }
 }
@@ -228,37 +262,62 @@ static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
   }
 }
 
-/// Down rows whose activation is zero add nothing and take no place among four, read or not: so
-/// that leaving them out changes no bit. Where all are read they come with the prefetched lines.
-static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, const void *rounded,
-                                    size_t first, size_t count, float *acc) {
+/// Notes the down rows of the neurons from `entry` up, and asks for scales that they are the first to
+/// share. Rows whose activation is zero add nothing and take no place among four, read or not: so that
+/// leaving them out changes no bit. Where all are read they come with the prefetched lines.
+static void coded_note(coded_pending *pending, const dejavu_mlp_job *job, const coded_shape *s,
+                       const float a[CODED_QUAD], size_t entry, size_t end) {
+  for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
+    if (is_skipped_f32(job, entry + i, a[i])) continue;
+    const uint8_t *shared = NULL;
+    size_t neuron = coded_neuron(job, entry + i);
+    if (s->shared) shared = shared_row(job->down_scales, neuron);
+    if (shared != pending->last) {
+      ask_for_shared(shared, s);
+      pending->read.scales++;
+      pending->last = shared;
+    }
+    pending->read.down++;
+    if (a[i] == 0) continue;
+    pending->rows[pending->count] = coded_row(job, entry + i, job->gated ? 2 : 1);
+    pending->shared[pending->count] = shared;
+    pending->a[pending->count++] = a[i];
+  }
+}
+
+/// What is ready is added an iteration after it was noted, when it has come: at most three rows and
+/// four new ones stay behind.
+static dejavu_rows_read kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format,
+                                              const void *rounded, size_t first, size_t count,
+                                              float *acc) {
   coded_shape s = coded_shape_of(format, job->d);
+  coded_shape down = coded_shape_of(
+      format | (job->down_scales.base ? DEJAVU_SHARED : 0), job->d);
   coded_vector x = coded_vector_at(rounded, &s);
-  size_t read = 0, end = first + count, down = job->gated ? 2 : 1;
+  size_t end = first + count;
   coded_pending pending = {.count = 0, .cursor = first};
   coded_sum sum;
-  begin_sum(&sum, &s, acc, 0, job->d);
+  begin_sum(&sum, &down, acc, 0, job->d);
   nested_middles middles;
   if (job->nested) begin_nested(&middles, job->nested);
   for (size_t entry = first; entry < end; entry += CODED_QUAD) {
     float a[CODED_QUAD];
     coded_activations(a, job, &x, &s, &middles, entry, end, &pending);
-    size_t waiting = pending.count;
-    for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
-      if (is_skipped_f32(job, entry + i, a[i])) continue;
-      read++;
-      if (a[i] == 0) continue;
-      pending.rows[pending.count] = coded_row(job, entry + i, down);
-      pending.a[pending.count++] = a[i];
+    size_t waiting = pending.count, ready;
+    coded_note(&pending, job, &down, a, entry, end);
+    while ((ready = coded_ready(&pending)) > 0 && ready <= waiting) {
+      const uint8_t *ahead[CODED_QUAD];
+      coded_downs(ahead, job, &pending, entry + CODED_LEAD + CODED_QUAD, end, pending.rows);
+      add_pending(&pending, ready, &sum, ahead, &down);
+      waiting -= ready;
     }
-    if (waiting < CODED_QUAD) continue;
-    const uint8_t *ahead[CODED_QUAD];
-    coded_downs(ahead, job, &pending, entry + CODED_LEAD + CODED_QUAD, end, pending.rows);
-    add_pending(&pending, &sum, ahead, &s);
   }
-  while (pending.count > 0) add_pending(&pending, &sum, pending.rows, &s);
-  finish_sum(&sum, &s);
-  return read;
+  while (pending.count > 0) {
+    size_t ready = coded_ready(&pending);
+    add_pending(&pending, ready > 0 ? ready : pending.count, &sum, pending.rows, &down);
+  }
+  finish_sum(&sum, &down);
+  return pending.read;
 }
 
 // Matrix products --------------------------------------------------------------------------------
@@ -272,9 +331,12 @@ static void widen_panel(float *out, const dejavu_gemm_job *job, const coded_shap
   size_t columns = job->by_rows ? kc : width;
   // Whole vectors; rows have room for them behind their last column.
   columns = (columns + VW - 1) / VW * VW;
-  for (size_t r = 0; r < rows; r++)
-    widen_row(out + r * stride, (const uint8_t *)job->b + (row + r) * job->b_stride, s, column,
-              column + columns);
+  for (size_t r = 0; r < rows; r++) {
+    float *to = out + r * stride;
+    widen_row(to, (const uint8_t *)job->b + (row + r) * job->b_stride, s, column, column + columns);
+    if (s->shared)
+      share_scales(to, shared_row(job->scales, row + r), s, column, column + columns);
+  }
 }
 
 /// The sums of packed panels of A with one of B.

@@ -75,7 +75,16 @@ CODED_INLINE void widen_some(float *out, const uint8_t *row, const coded_shape *
   (void)bits;
   for (size_t c = first; c < end; c++) {
     size_t g = c / (size_t)s->group;
-    out[c - first] =
-        ((float)coded_code(row, s, c) - coded_zero(row, s, g)) * coded_scale(row, s, g);
+    float code = (float)coded_code(row, s, c);
+    out[c - first] = s->shared ? code : (code - coded_zero(row, s, g)) * coded_scale(row, s, g);
+  }
+}
+
+/// Up to sixteen scales and zeros of a row from group g up.
+CODED_INLINE void load_groups(float scales[CODED_RUN], float zeros[CODED_RUN], const uint8_t *row,
+                              const coded_shape *s, size_t g, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    scales[i] = coded_scale(row, s, g + i);
+    zeros[i] = coded_zero(row, s, g + i);
   }
 }

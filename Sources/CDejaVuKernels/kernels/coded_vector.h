@@ -197,7 +197,11 @@ CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *
                                size_t count) {
   float scales[CODED_OCTET][CODED_RUN], zeros[CODED_OCTET][CODED_RUN];
   size_t n = fours * CODED_QUAD;
-  for (size_t r = 0; r < n; r++) load_groups(scales[r], zeros[r], rows[r], s, g, count);
+  for (size_t r = 0; r < n; r++) {
+    if (!s->shared) load_groups(scales[r], zeros[r], rows[r], s, g, count);
+    else
+      for (size_t i = 0; i < CODED_RUN; i++) scales[r][i] = zeros[r][i] = 1;
+  }
   vf middle = vset(coded_middle(s)), most = vset(coded_most(s));
   for (size_t i = 0; i < CODED_RUN; i += VW) {
     vf factor[CODED_OCTET], greatest = vset(1e-33f), spoilt = vzero(), offset = vzero();
@@ -210,7 +214,7 @@ CODED_INLINE void make_factors(coded_factors *f, float *offsets, const uint8_t *
     iv whole[CODED_OCTET];
     for (size_t r = 0; r < n; r++) {
       vf rounded = vround(vmul(factor[r], inverse));
-      offset = vfma(rounded, s->has_zeros ? vload(zeros[r] + i) : middle, offset);
+      offset = vfma(rounded, s->has_zeros || s->shared ? vload(zeros[r] + i) : middle, offset);
       whole[r] = iround(rounded);
     }
     vf step = vadd(vmul(greatest, vset(1 / coded_most(s))), spoilt);
@@ -294,7 +298,11 @@ CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const fl
   ask_for_scales(ahead, s, n);
   for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
-    make_factors(&f, sum->offsets + g, rows, a, fours, s, g, (stop - b0) * per_block);
+    // Rows that share scales have the same factor in every group: one run of them is made.
+    if (!s->shared)
+      make_factors(&f, sum->offsets + g, rows, a, fours, s, g, (stop - b0) * per_block);
+    else if (b0 == sum->first / CODED_BLOCK)
+      make_factors(&f, sum->offsets, rows, a, fours, s, 0, 0);
     size_t whole = end / CODED_BLOCK < stop ? end / CODED_BLOCK : stop, b = b0;
 #pragma clang loop unroll(disable)
     for (; b < whole; b++) {
@@ -317,7 +325,7 @@ CODED_INLINE void widen_some(float *out, const uint8_t *row, const coded_shape *
   for (size_t b = first / CODED_BLOCK; b * CODED_BLOCK < end; b++) {
     float scales[CODED_RUN], zeros[CODED_RUN];
     size_t per_block = (size_t)(CODED_BLOCK / s->group), start = b * CODED_BLOCK;
-    load_groups(scales, zeros, row, s, b * per_block, per_block);
+    if (!s->shared) load_groups(scales, zeros, row, s, b * per_block, per_block);
     for (size_t h = 0; h < 2; h++) {
       if (start + 64 * h + 64 <= first || start + 64 * h >= end) continue;
       for (size_t part = 0; part < CODE_PARTS; part++) {
@@ -328,8 +336,12 @@ CODED_INLINE void widen_some(float *out, const uint8_t *row, const coded_shape *
         for (size_t j = 0; j < 4; j++) {
           size_t c = 64 * h + 16 * j + part * VW, g = c / (size_t)s->group;
           if (start + c < first || start + c >= end) continue;
-          vf zero = vset(s->has_zeros ? zeros[g] : coded_middle(s));
-          vstore(out + (start + c - first), vmul(vsub(ifloat(wide[j]), zero), vset(scales[g])));
+          vf code = ifloat(wide[j]);
+          if (!s->shared) {
+            vf zero = vset(s->has_zeros ? zeros[g] : coded_middle(s));
+            code = vmul(vsub(code, zero), vset(scales[g]));
+          }
+          vstore(out + (start + c - first), code);
         }
       }
     }

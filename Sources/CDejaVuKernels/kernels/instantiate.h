@@ -54,6 +54,7 @@
 #else
 #include "coded_scalar.h"
 #endif
+#include "coded_shared.h"
 #include "coded_nested.h"
 #include "coded_rows.h"
 

@@ -76,7 +76,7 @@ extension NewFolder {
   static let companions = [
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "chat_template.jinja", "LICENSE",
+    "chat_template.jinja", "LICENSE", "quantize_config.json", "quant_config.json",
   ]
 
   /// Copies configuration and tokenizer.

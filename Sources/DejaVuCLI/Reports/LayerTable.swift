@@ -91,13 +91,12 @@ struct LayerTable {
     let policy = policy(.neurons, layer)
     if policy == .all { return allBytes(layer) }
     let up = Double(policy.choosesRows ? figures.chosen : figures.rows)
-    let rows = (up * Double(bundle.rowsPerNeuron - 1) + Double(figures.active)) / tokens
-    return rows * Double(bundle.matrix.rowBytes) + Double(weights(.neurons, layer)?.byteCount ?? 0)
+    let read = bundle.byteCount(computed: up / tokens, active: Double(figures.active) / tokens)
+    return read + Double(weights(.neurons, layer)?.byteCount ?? 0)
   }
 
   private func allBytes(_ layer: Int) -> Double {
-    let matrix = model.layers[layer].bundle.matrix
-    return Double(matrix.rows * matrix.rowBytes)
+    Double(model.layers[layer].bundle.byteCount)
   }
 }
 

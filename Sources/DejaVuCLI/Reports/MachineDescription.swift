@@ -30,7 +30,7 @@ struct MachineDescription {
     availableBytes = AnonymousMemory.available == .max ? nil : AnonymousMemory.available
     let a = model.architecture
     cacheType = model.format == .plain(.float32) ? .float32 : .float16
-    weightBytes = model.isPacked ? model.totalBytes : model.layout.byteCount
+    weightBytes = model.isPacked ? model.totalBytes : model.layoutBytes
     // A key and a value of every head, layer and position.
     cacheBytes =
       2 * a.layers * a.kvHeads * Padding.head(a.headWidth) * cacheType.size * a.context

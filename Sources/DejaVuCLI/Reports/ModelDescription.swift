@@ -19,11 +19,8 @@ struct ModelDescription {
   var isSynthetic: Bool { metadata["dejavu.synthetic"] != nil }
   /// What most weights are stored in.
   var format: WeightFormat { formats.first?.format ?? .plain(.float32) }
-  /// The layout that the engine makes of a checkpoint whose weights are all of this format.
-  var layout: PackedLayout {
-    PackedLayout(
-      architecture: architecture, types: .init(uniform: format, layers: architecture.layers))
-  }
+  /// Bytes of the weights as the engine lays them out.
+  let layoutBytes: Int
   var totalBytes: Int { bytes.values.reduce(0, +) }
 
   init(folder: String) throws {
@@ -40,6 +37,7 @@ struct ModelDescription {
     metadata = checkpoint.metadata
     fingerprint = metadata["dejavu.fingerprint"] ?? checkpoint.fingerprint
     warnings = checkpoint.warnings
+    layoutBytes = ModelPacker.layout(of: checkpoint).byteCount
     isPacked = false
     var (bytes, formats): ([String: Int], [WeightFormat: Int]) = ([:], [:])
     for (role, view) in checkpoint.views {
@@ -47,6 +45,10 @@ struct ModelDescription {
       let count = view.rows * view.columns * dtype.size
       bytes[Self.part(of: role), default: 0] += count
       formats[.plain(dtype), default: 0] += count
+    }
+    for (role, tensor) in checkpoint.codes {
+      bytes[Self.part(of: role), default: 0] += tensor.byteCount
+      formats[.groupwise(tensor.format), default: 0] += tensor.byteCount
     }
     self.bytes = bytes
     self.formats = Self.sorted(formats)
@@ -60,6 +62,7 @@ struct ModelDescription {
     architecture = config.architecture
     fingerprint = metadata["dejavu.fingerprint"] ?? "unknown"
     warnings = config.warnings
+    layoutBytes = opened.layout.byteCount
     isPacked = true
     var (bytes, formats): ([String: Int], [WeightFormat: Int]) = ([:], [:])
     for entry in opened.layout.entries {

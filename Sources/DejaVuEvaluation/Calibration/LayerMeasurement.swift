@@ -52,14 +52,8 @@ struct LayerCosts {
     unit = Double(model.rowBytes(attention: false)) / Double(max(model.layers.count, 1))
   }
 
-  private func bytes(_ matrices: [RowMatrix]) -> Double {
-    matrices.reduce(0) { $0 + Double($1.rows * $1.rowBytes) }
-  }
-
   private func all(_ axis: RowAxis) -> Double {
-    axis == .neurons
-      ? bytes([layer.bundle.matrix])
-      : bytes([layer.query, layer.key, layer.value, layer.output])
+    Double(axis == .neurons ? layer.bundle.byteCount : layer.attentionBytes)
   }
 
   /// Bytes of the axis, in units of a layer's MLP.
@@ -80,16 +74,17 @@ struct LayerCosts {
     let own = Double(chooser?.byteCount ?? 0) / max(all(axis), 1)
     switch axis {
     case .neurons:
-      let kinds = Double(layer.bundle.rowsPerNeuron)
-      var firsts = density * (kinds - 1) / kinds
+      let neurons = Double(layer.bundle.neurons)
+      var read = layer.bundle.byteCount(computed: density * neurons, active: active * neurons)
       if let half = chooser?.nested?.lowBytes {
-        let row = Double(layer.bundle.matrix.rowBytes)
-        firsts -= density * (1 - Double(half) / row) / kinds
+        read -= density * neurons * Double(layer.bundle.matrix.rowBytes - half)
       }
-      return own + firsts + active / kinds
+      return own + read / max(all(.neurons), 1)
     case .heads:
       // Keys and values of heads that nobody chose are settled once a window.
-      let late = bytes([layer.key, layer.value]) / max(all(.heads), 1) / Double(max(window, 1))
+      let late =
+        Double(layer.key.byteCount + layer.value.byteCount) / max(all(.heads), 1)
+        / Double(max(window, 1))
       return own + density + (1 - density) * late
     }
   }

@@ -5,6 +5,8 @@ import DejaVuJSON
 public struct ModelConfig: Sendable {
   /// Sizes within bounds, and such that they fit each other.
   public let architecture: Architecture
+  /// How linear layers are stored as codes; nil where all weights are numbers.
+  public let codes: PublishedCodes?
   /// What the file says and this version ignores.
   public let warnings: [String]
   /// Token ids that the file names; see ``GenerationConfig``.
@@ -18,9 +20,23 @@ public struct ModelConfig: Sendable {
   /// - Throws: ``CheckpointError/invalidField(file:field:found:expected:)`` naming the field, what
   ///   was found and what is allowed; ``CheckpointError/unsupportedArchitecture(found:supported:)``.
   public init(path: String) throws(CheckpointError) {
-    try self.init(
-      json: JSONFile.object(at: path, maximumBytes: Self.maximumBytes, limits: Self.limits),
-      file: path)
+    let json = try JSONFile.object(
+      at: path, maximumBytes: Self.maximumBytes, limits: Self.limits)
+    let saysItself = json["quantization_config"].map { !$0.isNull } ?? false
+    try self.init(json: json, file: path, codes: saysItself ? nil : Self.codes(beside: path))
+  }
+
+  /// Older checkpoints say in a file of its own how they are stored as codes.
+  private static func codes(beside path: String) throws(CheckpointError) -> PublishedCodes? {
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
+    for (name, method) in [
+      ("quantize_config.json", PublishedCodes.Method.gptq), ("quant_config.json", .awq),
+    ] where FileSystem.exists(folder + name) {
+      let json = try JSONFile.object(
+        at: folder + name, maximumBytes: maximumBytes, limits: limits)
+      return try ConfigReader(json: json, file: folder + name).publishedCodes(by: method)
+    }
+    return nil
   }
 
   /// Reads a configuration from memory; `file` is its name in messages.
@@ -28,7 +44,7 @@ public struct ModelConfig: Sendable {
     try self.init(json: JSONFile.object(in: text, file: file, limits: Self.limits), file: file)
   }
 
-  init(json: JSON, file: String) throws(CheckpointError) {
+  init(json: JSON, file: String, codes: PublishedCodes? = nil) throws(CheckpointError) {
     let reader = ConfigReader(json: json, file: file)
     guard let type = json["model_type"]?.text else {
       throw reader.invalid("model_type", json["model_type"], "the name of an architecture")
@@ -37,10 +53,11 @@ public struct ModelConfig: Sendable {
       throw .unsupportedArchitecture(
         found: type, supported: Family.allCases.map { $0.rawValue })
     }
-    if let quantization = try reader.object("quantization_config") {
-      let method = try quantization.text("quant_method", default: "unknown")
+    self.codes = try reader.object("quantization_config")?.publishedCodes() ?? codes
+    guard self.codes == nil || family.hasPublishedCodes else {
       throw .unsupported(
-        file: file, reason: "its weights are quantized by '\(method)'; use the full-precision copy")
+        file: file,
+        reason: "codes of the architecture '\(type)' are not read; use the full-precision copy")
     }
     architecture = try reader.architecture(family)
     tokens = try GenerationConfig(reader, vocabulary: architecture.vocabulary)
@@ -55,6 +72,14 @@ enum Family: String, CaseIterable {
   case opt, llama, mistral, qwen2, gpt2
   case gptNeoX = "gpt_neox"
   case bloom
+
+  /// Whether its linear layers are stored one by one, as `[outputs, inputs]`.
+  var hasPublishedCodes: Bool {
+    switch self {
+    case .opt, .llama, .mistral, .qwen2: true
+    case .gpt2, .gptNeoX, .bloom: false
+    }
+  }
 }
 
 /// Bounds on what a configuration may ask for.

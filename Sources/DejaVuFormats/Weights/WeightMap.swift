@@ -7,16 +7,22 @@ public enum WeightMap {
   /// Each is checked to be there, of exactly the implied shape and of a floating-point type,
   /// before anything is copied. A tied head is not a weight of its own.
   ///
+  /// - Parameters:
+  ///   - architecture: whose weights.
+  ///   - tensors: of the checkpoint, by name.
+  ///   - coded: weights that are stored as codes, and have no view.
+  /// - Returns: the views of all others.
   /// - Throws: ``CheckpointError/missingTensor(name:folder:)``,
   ///   ``CheckpointError/shapeMismatch(name:expected:found:)``,
   ///   ``CheckpointError/unsupported(file:reason:)`` for an element type that is not run,
   ///   ``CheckpointError/unsupportedArchitecture(found:supported:)``.
   public static func views(
-    for architecture: Architecture, tensors: [String: TensorEntry]
+    for architecture: Architecture, tensors: [String: TensorEntry],
+    coded: Set<WeightRole> = []
   ) throws(CheckpointError) -> [WeightRole: TensorView] {
     let plan = try plan(architecture, tensors)
     var views: [WeightRole: TensorView] = [:]
-    for (role, view) in plan.views {
+    for (role, view) in plan.views where !coded.contains(role) {
       guard let entry = tensors[view.tensor] else {
         throw .missingTensor(name: view.tensor, folder: folder(of: tensors))
       }
@@ -31,10 +37,15 @@ public enum WeightMap {
   /// Names of tensors that `architecture` has no use for, sorted; without those that are known
   /// to be harmless, such as a stored copy of a tied head.
   public static func extras(
-    for architecture: Architecture, tensors: [String: TensorEntry]
+    for architecture: Architecture, tensors: [String: TensorEntry],
+    codes: [WeightRole: CodedTensor] = [:]
   ) throws(CheckpointError) -> [String] {
     let plan = try plan(architecture, tensors)
-    let used = Set(plan.views.map { $0.view.tensor })
+    var used = Set(plan.views.map { $0.view.tensor })
+    for tensor in codes.values {
+      let parts = ["qweight", "qzeros", "scales", "g_idx", "bias"]
+      used.formUnion(parts.map { "\(tensor.name).\($0)" })
+    }
     let head = plan.names.head + ".weight"
     return tensors.keys.filter { name in
       !used.contains(name) && name != head
@@ -74,7 +85,7 @@ public enum WeightMap {
       "the view of \(view.tensor) leaves the shape \(view.storedShape) that it states")
   }
 
-  private static func plan(
+  static func plan(
     _ architecture: Architecture, _ tensors: [String: TensorEntry]
   ) throws(CheckpointError) -> WeightPlan {
     guard let family = Family(rawValue: architecture.family) else {
@@ -89,7 +100,7 @@ public enum WeightMap {
   }
 
   /// The folder that the tensors come from, for messages.
-  private static func folder(of tensors: [String: TensorEntry]) -> String {
+  static func folder(of tensors: [String: TensorEntry]) -> String {
     guard let path = tensors.values.first?.file.path else { return "the checkpoint" }
     guard let slash = path.lastIndex(of: "/") else { return "." }
     return String(path[..<slash])
@@ -122,6 +133,14 @@ extension WeightMap {
     return entry.withBytes { bytes in
       (0..<view.columns).map { element(start + $0 * view.columnStride, dtype, bytes) }
     }
+  }
+
+  /// The element at `index` of a tensor of a floating-point type.
+  static func element(_ index: Int, in entry: TensorEntry) -> Float {
+    guard let dtype = entry.dtype, index >= 0, index < entry.range.count / dtype.size else {
+      preconditionFailure("'\(entry.name)' of type \(entry.storedType) has no element \(index)")
+    }
+    return entry.withBytes { element(index, dtype, $0) }
   }
 
   private static func element(
