@@ -423,6 +423,46 @@ static void check_shared_scales(const dejavu_kernels *k) {
     }
 }
 
+/// Rows in two halves: parted the same everywhere, and computed as whole rows are, but for rounding.
+static void check_nested(const dejavu_kernels *k, int32_t bits, size_t d, int gated) {
+  enum { NEURONS = 40 };
+  const int32_t list[] = {0, 3, 4, 9, 10, 11, 25, 38, 39};
+  const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
+  int32_t format = DEJAVU_CODED(bits, 1, 0);
+  size_t stride, columns = (d + 63) / 64 * 64, rows = gated ? 3 : 2;
+  size_t half = columns * (size_t)bits / 16 + columns / 64 * 2;
+  uint8_t *bundle = coded(bits, 64, 0, NEURONS * rows, d, &stride);
+  size_t neuron = half + (rows - 1) * stride;
+  uint8_t *high = malloc(NEURONS * half), *nested = malloc(NEURONS * neuron);
+  uint8_t *same = malloc(2 * half);
+  for (size_t i = 0; i < NEURONS; i++) {
+    const uint8_t *row = bundle + i * rows * stride;
+    float factor = k->coded_halves(high + i * half, nested + i * neuron, row, d, columns, format);
+    float again = plain->coded_halves(same, same + half, row, d, columns, format);
+    expect("coded_halves: the factor", &factor, &again, 1, 1e-5f);
+    if (memcmp(high + i * half, same, half) || memcmp(nested + i * neuron, same + half, half))
+      printf("FAILED coded_halves of %d bits, %zu columns\n", bits, d), failures++;
+    memcpy(nested + i * neuron + half, row + stride, (rows - 1) * stride);
+  }
+  float x[MOST] = {0}, bias[NEURONS], *a = zeros_of(d), *b = zeros_of(d);
+  fill(x, d), fill(bias, NEURONS);
+  dejavu_nested halves = {.high = high, .high_stride = half, .low_bytes = half, .d = columns,
+                          .bits = bits / 2};
+  float *scratch = aligned_alloc(64, dejavu_nested_scratch(columns) * sizeof(float));
+  dejavu_nested_round(k, &halves, scratch, x);
+  dejavu_mlp_job job = {.bundle = bundle, .row_stride = stride, .d = d, .x = x, .up_bias = bias,
+                        .gate_bias = gated ? bias : NULL, .list = list, .gated = gated,
+                        .activation = DEJAVU_RELU, .skips = 1, .scattered = 1};
+  void *rounded = malloc(dejavu_rounded_bytes(d));
+  plain->coded_round(rounded, x, d, format);
+  plain->coded_mlp_rows(&job, format, rounded, 0, sizeof list / sizeof *list, b);
+  job.bundle = nested, job.nested = &halves;
+  k->coded_round(rounded, x, d, format);
+  k->coded_mlp_rows(&job, format, rounded, 0, sizeof list / sizeof *list, a);
+  expect("rows in two halves", a, b, d, 1e-3f * (float)(1 << bits));
+  free(bundle), free(high), free(nested), free(same), free(scratch), free(rounded), free(a), free(b);
+}
+
 static void check_every_format(const dejavu_kernels *k) {
   static const size_t widths[] = {32, 96, 128, 768, 1120, 2048};
   for (int32_t bits = 2; bits <= 8; bits++) {
@@ -438,6 +478,9 @@ static void check_every_format(const dejavu_kernels *k) {
     check_coded_product(k, bits, 1);
   }
   check_shared_scales(k);
+  for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+    for (int choice = 0; choice < 4; choice++)
+      check_nested(k, choice & 1 ? 8 : 4, widths[i], choice >> 1);
 }
 
 static void check_vectors(const dejavu_kernels *k, size_t n) {
