@@ -463,6 +463,8 @@ def main():
     for codes in [(64, 0), (32, 1)] if options.host else [(128, 0), (64, 0), (64, 1), (32, 1)]:
         c.card = card_with(codes)
         cuda_codes.check(c, *codes)
+        for bits in (4, 8):
+            cuda_attention.check_coded(c, bits, *codes)
     print(f"{len(c.rows)} checks on {card.name}, {c.failed} failed")
     sys.exit(c.failed > 0)
 

@@ -107,6 +107,11 @@ typedef struct {
   dv_prepare_job jobs[dv_prepare_jobs];
 } dv_prepare_arguments;
 
+/// Warps that compute tiles of queries, keys and values together, and steps that each has on its way:
+/// 1024 bytes of weights, and 256 for every word of scales or zeros that a row of codes has of a step.
+enum { dv_tile_warps = 16 };
+enum { dv_tile_stages = 4 };
+
 /// Queries of the chosen groups, keys and values of those and of what they owe; x is in the cache's
 /// type.
 typedef struct {
@@ -126,7 +131,7 @@ typedef struct {
   int width, padded_width, row_stride;
   int head, padded_head, heads_per_group, group_count;
   int capacity, window, kept_stride, turn, rotary_half;
-  /// Positions before this one whose inputs a block of a kernel of codes holds itself.
+  /// Positions before this one whose inputs a block of tensor cores holds itself.
   int recent;
   /// Whether only what is owed before the position is computed, for all groups.
   int settles_only;

@@ -1,32 +1,38 @@
 // Vectors as their readers want them, and lists of the rows that meet a rule.
 
-/// The moments of a vector in shared memory, or from the sums of its tiles.
-DEVICE void moments_of(const dv_prepare_job &job, const float *values, float sum, float *scratch,
-                       float *mean, float *scale) {
-  float squares = 0;
-  *mean = 0;
-  if (job.norm.tiles) {
-    const float *tiles = at<float>(job.norm.tiles);
-    int lane = threadIdx.x % 32, count = (job.width + job.norm.tile_width - 1) / job.norm.tile_width;
-    sum = 0;
-    for (int t = lane; t < count; t += 32) sum += tiles[2 * t];
-    if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
-    for (int t = lane; t < count; t += 32) {
-      float many = least(job.norm.tile_width, job.width - t * job.norm.tile_width);
-      float apart = tiles[2 * t] / many - *mean;
-      squares += fmaf(many * apart, apart, tiles[2 * t + 1]);
-    }
-    squares = warp_sum(squares);
-  } else {
-    if (job.norm.kind == 1) *mean = block_sum(sum, scratch) / job.width;
-    for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
-#pragma unroll
-      for (int k = 0; k < 4; k++)
-        if (i + k < job.width)
-          squares = fmaf(values[i + k] - *mean, values[i + k] - *mean, squares);
-    squares = block_sum(squares, scratch);
+DEVICE float scale_of(const dv_prepare_job &job, float squares) {
+  return 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
+}
+
+/// The moments of a vector from the sums of its tiles, by every warp.
+DEVICE void moments_of_tiles(const dv_prepare_job &job, float *mean, float *scale) {
+  const float *tiles = at<float>(job.norm.tiles);
+  int lane = threadIdx.x % 32, count = (job.width + job.norm.tile_width - 1) / job.norm.tile_width;
+  float sum = 0, squares = 0;
+  for (int t = lane; t < count; t += 32) sum += tiles[2 * t];
+  if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
+  for (int t = lane; t < count; t += 32) {
+    float many = least(job.norm.tile_width, job.width - t * job.norm.tile_width);
+    float apart = tiles[2 * t] / many - *mean;
+    squares += fmaf(many * apart, apart, tiles[2 * t + 1]);
   }
-  *scale = 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
+  *scale = scale_of(job, warp_sum(squares));
+}
+
+/// The same of a vector in shared memory; every thread reads what it has copied itself.
+DEVICE void moments_of(const dv_prepare_job &job, const float *values, float *scratch, float *mean,
+                       float *scale) {
+  float sum = 0, squares = 0;
+  for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
+#pragma unroll
+    for (int k = 0; k < 4; k++) sum += values[i + k];
+  if (job.norm.kind == 1) *mean = block_sum(sum, scratch) / job.width;
+  for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      if (i + k < job.width)
+        squares = fmaf(values[i + k] - *mean, values[i + k] - *mean, squares);
+  *scale = scale_of(job, block_sum(squares, scratch));
 }
 
 /// Stores four neighbours at once.
@@ -90,16 +96,12 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   if (gain) stage_vector(gains, at<float>(job.norm.weight), job.width);
   if (offset) stage_vector(offsets, at<float>(job.norm.bias), job.width);
   await_inputs();
-  float sum = 0, mean = 0, scale = 1, greatest = 0;
-#pragma unroll 3
-  for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
-    Quad quad = read_piece(x, i, job.width);
-    *(Quad *)(values + i) = quad;
-#pragma unroll
-    for (int k = 0; k < 4; k++) sum += __uint_as_float(quad.w[k]);
-  }
-  if (kind) moments_of(job, values, sum, scratch, &mean, &scale);
+  // Threads read what they have copied themselves, and sums of tiles meanwhile.
+  stage_vector(values, x, job.width);
+  float mean = 0, scale = 1, greatest = 0;
+  if (kind && job.norm.tiles) moments_of_tiles(job, &mean, &scale);
   await_copies();
+  if (kind && !job.norm.tiles) moments_of(job, values, scratch, &mean, &scale);
   for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
     Quad made = *(const Quad *)(values + i), gain_quad, offset_quad;
     if (gain) gain_quad = *(const Quad *)(gains + i);

@@ -46,7 +46,11 @@ KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   int four = threadIdx.x % 32, share = threadIdx.x / 32, column = blockIdx.x * add_width + 4 * four;
   i64 token = blockIdx.y;
   await_inputs();
-  float sum[4] = {0, 0, 0, 0};
+  float *x = at<float>(a.x) + token * a.stride, value = 0, sum[4] = {0, 0, 0, 0};
+  int own = blockIdx.x * add_width + threadIdx.x, many = least(add_width, a.width - blockIdx.x * add_width);
+  bool owns = threadIdx.x < add_width && own < a.width;
+  // Asked for before the parts, and needed behind them.
+  float before = owns ? x[own] : 0.0f, bias = owns && a.bias ? at<float>(a.bias)[own] : 0.0f;
   if (column < a.width) {
     const float *parts = at<float>(a.parts) + token * a.part_stride + column;
 #pragma unroll 4
@@ -58,16 +62,12 @@ KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   }
 #pragma unroll
   for (int k = 0; k < 4; k++) sums[share][4 * four + k] = sum[k];
-  float *x = at<float>(a.x) + token * a.stride, value = 0;
-  int own = blockIdx.x * add_width + threadIdx.x, many = least(add_width, a.width - blockIdx.x * add_width);
-  bool owns = threadIdx.x < add_width && own < a.width;
-  if (owns) value = x[own] + (a.bias ? at<float>(a.bias)[own] : 0.0f);
   __syncthreads();
   if (owns) {
     float total = 0;
 #pragma unroll
     for (int s = 0; s < 16; s++) total += sums[s][threadIdx.x];
-    value += total;
+    value = before + bias + total;
     x[own] = value;
   }
   if (!a.tiles) return;
