@@ -51,7 +51,7 @@ class Layer:
         self.padded_width = self.row_stride = self.width
         self.suffix, self.limit = SUFFIXES[self.dtype], LIMIT
         # Tensor cores take halves; others meet them one warp to a pair of rows.
-        self.is_tiled, self.stage_words = self.dtype == torch.float16, 0
+        self.is_tiled, self.scale_bytes = self.dtype == torch.float16, 0
 
     def round_inputs(self):
         self.kept_stride = (self.width + 255) // 256 * 256
@@ -67,7 +67,7 @@ class Layer:
             return 256, 2 * self.kept_stride + lists, 0
         recent = min(2, max(self.window - 1, 0))
         input_stride = (2 * self.kept_stride + 127) // 128 * 128 + 64
-        ring = TYPES["dv_tile_stages"] * (1024 + 256 * self.stage_words)
+        ring = TYPES["dv_tile_stages"] * (TYPES["dv_tile_bytes"] + self.scale_bytes)
         warps = TYPES["dv_tile_warps"]
         return 32 * warps, warps * ring + (1 + recent) * input_stride + lists, recent
 
@@ -154,7 +154,8 @@ class CodedLayer(Layer):
         self.weights = [each.weights for each in made]
         self.padded_width, self.row_stride = made[0].padded, made[0].stride
         self.suffix, self.limit, self.is_tiled = f"i{bits}", 1e-4, True
-        self.stage_words = (2 if bits == 4 and group == 32 else 1) + zeros
+        groups = 2048 // bits // group
+        self.scale_bytes = 16 * (2 * groups + zeros * (bits // 4 * groups // 4 * 4 + 4))
 
     def round_inputs(self):
         self.halves = torch.stack([planes(self.c, x, self.width) for x in self.inputs])

@@ -18,6 +18,8 @@ static const char text[] = {
     ,
 #embed "kernels/project_tiles.cu"
     ,
+#embed "kernels/groupwise_tiles.cuh"
+    ,
 #embed "kernels/project.cu"
     ,
 #embed "kernels/attention.cu"

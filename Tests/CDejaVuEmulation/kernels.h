@@ -119,11 +119,17 @@ DEVICE f16 stream_half(const f16 *from);
 DEVICE void await_inputs() {}
 DEVICE void fetch_ahead(const void *) {}
 DEVICE void copy_quad(void *to, const void *from);
+DEVICE void copy_quad_or_zeros(void *to, const void *from, bool there) {
+  if (there) std::memcpy(to, from, 16);
+  else std::memset(to, 0, 16);
+}
+DEVICE void copy_two_words(void *to, const void *from) { std::memcpy(to, from, 8); }
 DEVICE void copy_word(void *to, const void *from) { std::memcpy(to, from, 4); }
 DEVICE void await_copies() {}
 DEVICE void commit_copies() {}
 template <int groups> DEVICE void await_copies_but() {}
 DEVICE void publish() {}
+DEVICE void publish_to_block() {}
 template <class T> DEVICE T fresh(const T *from) { return *from; }
 
 #pragma clang diagnostic push
@@ -174,6 +180,7 @@ DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 
 #include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/debts.cuh"
 #include "../../Sources/CDejaVuCUDA/kernels/project_tiles.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_tiles.cuh"
 #include "../../Sources/CDejaVuCUDA/kernels/project.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"

@@ -95,6 +95,17 @@ DEVICE void copy_quad(void *to, const void *from) {
                "l"(from)
                : "memory");
 }
+/// The same, or zeros where it is not `there`.
+DEVICE void copy_quad_or_zeros(void *to, const void *from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)),
+               "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+DEVICE void copy_two_words(void *to, const void *from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"((u32)__cvta_generic_to_shared(to)),
+               "l"(from)
+               : "memory");
+}
 DEVICE void copy_word(void *to, const void *from) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"((u32)__cvta_generic_to_shared(to)),
                "l"(from)
@@ -109,6 +120,8 @@ template <int groups> DEVICE void await_copies_but() {
 }
 /// Orders what this thread wrote before what it writes next, for the whole card.
 DEVICE void publish() { __threadfence(); }
+/// The same for the block.
+DEVICE void publish_to_block() { __threadfence_block(); }
 DEVICE u32 stream_word(const void *from) {
   u32 word;
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(word) : "l"(from));
@@ -185,6 +198,9 @@ DEVICE void unpack(const Quad &quad, float (&out)[4], float) {
 #pragma unroll
   for (int i = 0; i < 4; i++) out[i] = __uint_as_float(quad.w[i]);
 }
+
+/// Reads a number in shared memory that another warp may just have changed.
+DEVICE int watched(const int *number) { return *(const volatile int *)number; }
 
 // Sums over threads ------------------------------------------------------------------------------
 

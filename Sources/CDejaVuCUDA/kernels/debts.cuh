@@ -12,32 +12,32 @@ DEVICE bool settles_all(int window, int position, int turn) {
 
 // Pairs of rows ------------------------------------------------------------------------------------
 
-/// Two rows of a group's queries, keys or values that are computed together; two lanes that a
-/// rotation turns are always a pair.
-struct RowPair { int group, row, kind, lane, apart; };
 enum { pair_query = 0, pair_key = 1, pair_value = 2 };
 
-/// Pairs of a group, or tiles of pairs: queries, keys and values.
+/// Pairs of a group, or tiles of pairs: of each of its queries, of its keys and of its values.
 struct KindCounts { int queries, keys, values; };
 
 DEVICE KindCounts count_pairs(const dv_project_arguments &a) {
   int half = a.rotary_half, values = (a.head + 1) / 2;
-  return {a.heads_per_group * values, half + (a.head - 2 * half + 1) / 2, values};
+  return {values, half + (a.head - 2 * half + 1) / 2, values};
 }
 
-/// The rows of pair `item` of a group; a head of odd width ends in a pair of one row twice.
-DEVICE RowPair pair_rows(const dv_project_arguments &a, int group, int kind, int item) {
-  int values = (a.head + 1) / 2, head = 0, lane = 2 * item, apart = 1;
-  if (kind == pair_query) {
-    head = item / values;
-    lane = 2 * (item % values);
-  } else if (kind == pair_key && item < a.rotary_half) {
-    lane = item;
+/// Where a piece of a step's work begins: its kind, the first row of its head, its place among the head's
+/// pairs or tiles, and its first position.
+struct Item { int group, kind, base, place, from; };
+
+/// Two rows of a head that are computed together; two lanes that a rotation turns are always a pair.
+struct RowPair { int group, row, kind, lane, apart; };
+
+/// The rows of pair `place` of an item's head; a head of odd width ends in a pair of one row twice.
+DEVICE RowPair pair_rows(const dv_project_arguments &a, const Item &item, int place) {
+  int lane = 2 * place, apart = 1;
+  if (item.kind == pair_key && place < a.rotary_half) {
+    lane = place;
     apart = a.rotary_half;
   }
   if (lane + apart >= a.head) apart = 0;
-  int row = (kind == pair_query ? group * a.heads_per_group + head : group) * a.head + lane;
-  return {group, row, kind, lane, apart};
+  return {item.group, item.base + lane, item.kind, lane, apart};
 }
 
 /// Where the first row of a pair begins.
@@ -153,26 +153,25 @@ template <int positions> struct Debts {
   }
 };
 
-/// The rows of an item in a count by kinds, and its first position.
-struct Item { int group, kind, place, from; };
-
 /// Keys and values of every share, then queries, which owe the last position only.
 template <int positions>
 DEVICE Item find_item(const dv_project_arguments &a, const KindCounts &counts,
                       const Debts<positions> &debts, int item) {
   int both = counts.keys + counts.values, query = item - debts.shares * both;
-  if (query >= 0)
-    return {debts.groups()[query / counts.queries], pair_query, query % counts.queries,
-            debts.position};
+  if (query >= 0) {
+    int head = query / counts.queries, group = debts.groups()[head / a.heads_per_group];
+    int base = (group * a.heads_per_group + head % a.heads_per_group) * a.head;
+    return {group, pair_query, base, query % counts.queries, debts.position};
+  }
   int share = item / both, rest = item % both, group = debts.group(debts.entries(a)[share]);
-  int from = debts.from(a, share);
-  if (rest < counts.keys) return {group, pair_key, rest, from};
-  return {group, pair_value, rest - counts.keys, from};
+  bool is_key = rest < counts.keys;
+  return {group, is_key ? pair_key : pair_value, group * a.head, is_key ? rest : rest - counts.keys,
+          debts.from(a, share)};
 }
 
 template <int positions>
 DEVICE int count_items(const dv_project_arguments &a, const KindCounts &counts,
                        const Debts<positions> &debts) {
-  return (a.settles_only ? 0 : debts.chosen * counts.queries) +
+  return (a.settles_only ? 0 : debts.chosen * a.heads_per_group * counts.queries) +
          debts.shares * (counts.keys + counts.values);
 }

@@ -96,12 +96,12 @@ template <class T> DEVICE void project_pairs(const dv_project_arguments &a) {
   KindCounts pairs = count_pairs(a);
   int items = count_items(a, pairs, debts);
   Pieces pieces;
-  Item own = {0, 0, 0, 0};
+  Item own = {0, 0, 0, 0, 0};
   RowPair pair = {0, 0, 0, 0, 0};
   auto ask = [&] {
     if (item >= items) return;
     own = find_item(a, pairs, debts, item);
-    pair = pair_rows(a, own.group, own.kind, own.place);
+    pair = pair_rows(a, own, own.place);
     ask_pair<T>(pieces, row_of<T>(a, pair), pair.apart * a.row_stride, 0, a.padded_width, lane);
   };
   ask();
