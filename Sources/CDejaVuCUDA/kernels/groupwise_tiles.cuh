@@ -55,31 +55,60 @@ DEVICE void place_more(const dv_project_arguments &a, TileRows<i8> &own, const I
   place_scales<i8>(a, own, item, first, last, lane);
 }
 
+/// What a lane has on its way of its row's scales, a half of them where there are two pieces, and of the
+/// words around its zeros every other one: they begin anywhere.
+template <class T> struct CodeHeld {
+  Quad quads[tile_pieces];
+  u32 scales[CodeShape<T>::scale_bytes < 16 ? CodeShape<T>::scale_bytes / 4 : 4];
+  u32 zeros[CODE_ZEROS ? (CodeShape<T>::zero_words + 1) / 2 : 1];
+};
+template <> struct Held<i4> : CodeHeld<i4> {};
+template <> struct Held<i8> : CodeHeld<i8> {};
+
 template <class T>
-DEVICE void ask_scales(CodeStage<T> &stage, const CodeRows &own, int step, int padded, int lane) {
+DEVICE void ask_scales(CodeHeld<T> &held, const CodeRows &own, int step, int padded, int lane) {
   const int bytes = CodeShape<T>::scale_bytes, zero_bytes = CodeShape<T>::zero_bytes;
-  int row = lane % 16, all = 2 * row_groups(padded), from = bytes * step;
-  // Lanes of the second half take the second piece where there is one.
-  if (bytes == 4 && lane < 16) copy_word(stage.scales[row], own.scales + from);
-  if (bytes == 8 && lane < 16) copy_two_words(stage.scales[row], own.scales + from);
-  int piece = lane / 16 * 16;
-  if (bytes >= 16 && piece < bytes && from + piece < all)
-    copy_quad(stage.scales[row] + piece, own.scales + from + piece);
+  int all = 2 * row_groups(padded), from = bytes * step, half = lane / 16;
+  if (bytes < 16) {
+#pragma unroll
+    for (int k = 0; k < bytes / 4; k++) held.scales[k] = stream_word(own.scales + from + 4 * k);
+  } else if (16 * half < bytes && from + 16 * half < all) {
+    Quad quad = stream(own.scales + from + 16 * half);
+#pragma unroll
+    for (int k = 0; k < 4 && k < bytes / 4; k++) held.scales[k] = quad.w[k];
+  }
+  if (!CODE_ZEROS) return;
+  int begin = all + zero_bytes * step, stop = all + Coding<T>::bits / 4 * row_groups(padded);
+  int end = least(begin + zero_bytes, stop), place = (begin & ~3) + 4 * half;
+#pragma unroll
+  for (int k = 0; k < CodeShape<T>::zero_words; k += 2)
+    if (place + 4 * k < end) held.zeros[k / 2] = stream_word(own.scales + place + 4 * k);
+}
+DEVICE void ask_more(Held<i4> &held, const TileRows<i4> &own, int step, int padded, int lane) {
+  ask_scales(held, own, step, padded, lane);
+}
+DEVICE void ask_more(Held<i8> &held, const TileRows<i8> &own, int step, int padded, int lane) {
+  ask_scales(held, own, step, padded, lane);
+}
+
+template <class T> DEVICE void put_scales(const CodeHeld<T> &held, CodeStage<T> &stage, int lane) {
+  const int bytes = CodeShape<T>::scale_bytes;
+  int row = lane % 16, half = lane / 16;
+  u32 *to = (u32 *)(stage.scales[row] + 16 * half);
+#pragma unroll
+  for (int k = 0; k < 4 && k < bytes / 4; k++)
+    if (16 * half < bytes) to[k] = held.scales[k];
   if constexpr (CODE_ZEROS) {
-    // Zeros begin anywhere; whole words around them are asked for.
-    int begin = all + zero_bytes * step, stop = all + Coding<T>::bits / 4 * row_groups(padded);
-    int end = least(begin + zero_bytes, stop), place = (begin & ~3) + 4 * (lane / 16);
 #pragma unroll
     for (int k = 0; k < CodeShape<T>::zero_words; k += 2)
-      if (place + 4 * k < end)
-        copy_word(&stage.zeros[row][lane / 16 + k], own.scales + place + 4 * k);
+      if (half + k < CodeShape<T>::zero_words) stage.zeros[row][half + k] = held.zeros[k / 2];
   }
 }
-DEVICE void ask_more(Stage<i4> &stage, const TileRows<i4> &own, int step, int padded, int lane) {
-  ask_scales(stage, own, step, padded, lane);
+DEVICE void put_more(const Held<i4> &held, Stage<i4> &stage, int lane) {
+  put_scales(held, stage, lane);
 }
-DEVICE void ask_more(Stage<i8> &stage, const TileRows<i8> &own, int step, int padded, int lane) {
-  ask_scales(stage, own, step, padded, lane);
+DEVICE void put_more(const Held<i8> &held, Stage<i8> &stage, int lane) {
+  put_scales(held, stage, lane);
 }
 
 /// A group's scale, by its place in the step.

@@ -11,7 +11,6 @@
 enum {
   tile_positions = 8,
   tile_warps = dv_tile_warps,
-  tile_stages = dv_tile_stages,
   /// Pieces of 16 bytes that a lane asks for in a step.
   tile_pieces = 8,
   /// Tiles whose sums are kept, and whose places are.
@@ -34,7 +33,10 @@ template <class T> struct TileShape {
   DEVICE_MEMBER static float unit() { return 1; }
 };
 
-/// What a warp has on its way of one step: `[row][piece]`. Of every other 512 bytes pieces 4 to 7 come
+/// What a lane has on its way of one step.
+template <class T> struct Held { Quad quads[tile_pieces]; };
+
+/// A step as its lanes have brought it: `[row][piece]`. Of every other 512 bytes pieces 4 to 7 come
 /// before 0 to 3, and so on, so that lanes meet every bank once.
 template <class T> struct Stage { Quad quads[tile_pieces * 32]; };
 
@@ -59,17 +61,30 @@ DEVICE void place_rows(const dv_project_arguments &a, TileRows<T> &own, const It
   place_more(a, own, item, item.place * pairs, last, lane);
 }
 
-template <class T> DEVICE void ask_more(Stage<T> &, const TileRows<T> &, int, int, int) {}
-
 template <class T>
-DEVICE void ask_stage(Stage<T> &stage, const TileRows<T> &own, int step, int padded, int lane) {
+DEVICE void ask_more(Held<T> &, const TileRows<T> &, int, int, int) {}
+template <class T> DEVICE void put_more(const Held<T> &, Stage<T> &, int) {}
+
+/// Asks for a lane's pieces of a step.
+template <class T>
+DEVICE void ask_held(Held<T> &held, const TileRows<T> &own, int step, int padded, int lane) {
   const int pieces = TileShape<T>::pieces;
   int at_step = 16 * pieces * step;
   bool is_there = at_step + lane % pieces * 16 < TileShape<T>::row_bytes(padded);
 #pragma unroll
-  for (int j = 0; j < tile_pieces; j++)
-    copy_quad_or_zeros(&stage.quads[32 * j + (lane ^ (j % 2 * 4))], own.pieces[j] + at_step, is_there);
-  ask_more(stage, own, step, padded, lane);
+  for (int j = 0; j < tile_pieces; j++) {
+    Quad &to = held.quads[j];
+    if (is_there) to = stream(own.pieces[j] + at_step);
+    else to.w[0] = to.w[1] = to.w[2] = to.w[3] = 0;
+  }
+  ask_more(held, own, step, padded, lane);
+}
+
+/// Brings what a lane has asked for to where all lanes find it.
+template <class T> DEVICE void put_held(const Held<T> &held, Stage<T> &stage, int lane) {
+#pragma unroll
+  for (int j = 0; j < tile_pieces; j++) stage.quads[32 * j + (lane ^ (j % 2 * 4))] = held.quads[j];
+  put_more(held, stage, lane);
 }
 
 /// Adds a step's products: rows are the matrix, vectors the columns. Columns are taken in the order in
@@ -166,7 +181,7 @@ struct Walk {
 template <class T> struct Asking {
   Walk walk;
   TileRows<T> own;
-  int stage;
+  Held<T> held;
 };
 
 template <class T>
@@ -180,11 +195,9 @@ DEVICE void find_rows(const dv_project_arguments &a, const TileBlock<T> &block, 
 /// Asks for a warp's next step and goes on to the one behind it.
 template <class T>
 DEVICE void ask_next(const dv_project_arguments &a, const TileBlock<T> &block, const TileWork &work,
-                     const Debts<tile_positions> &debts, Asking<T> &asking, Stage<T> *ring, int lane) {
+                     const Debts<tile_positions> &debts, Asking<T> &asking, int lane) {
   if (asking.walk.tile < work.own)
-    ask_stage(ring[asking.stage], asking.own, asking.walk.step, a.padded_width, lane);
-  commit_copies();
-  asking.stage = asking.stage + 1 == tile_stages ? 0 : asking.stage + 1;
+    ask_held(asking.held, asking.own, asking.walk.step, a.padded_width, lane);
   if (asking.walk.move(tile_warps, work.steps)) find_rows(a, block, work, debts, asking, lane);
 }
 
@@ -266,7 +279,6 @@ DEVICE void copy_recent(const dv_project_arguments &a, const TileWork &work, cha
                         int position) {
   for (int ago = 1; ago <= least(a.recent, position); ago++)
     copy_pieces(inputs + ago * input_stride(bytes), kept_at(a, work, ago), bytes / 16);
-  commit_copies();
 }
 
 /// The token's own input is brought and kept for who owes, and what is read is counted.
@@ -288,8 +300,8 @@ template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
   DYNAMIC(char, memory);
   SHARED TileBlock<T> block;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, bytes = TileShape<T>::vector_bytes(a.width);
-  Stage<T> *ring = (Stage<T> *)memory + warp * tile_stages;
-  char *inputs = memory + tile_warps * tile_stages * sizeof(Stage<T>);
+  Stage<T> &stage = ((Stage<T> *)memory)[warp];
+  char *inputs = memory + tile_warps * sizeof(Stage<T>);
   Debts<tile_positions> debts;
   debts.memory = (int *)(inputs + (1 + a.recent) * input_stride(bytes));
   bool early = !a.settles_only && (!a.groups.list || a.groups.early);
@@ -297,31 +309,30 @@ template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
   debts.read(a, read_known(a.groups, a.positions));
   TileWork work = count_tiles<T>(a, debts);
   open_block(a, block, work, debts);
-  copy_recent(a, work, inputs, bytes, debts.position);
-  Asking<T> asking = {{0, 0}, {}, 0};
+  Asking<T> asking;
+  asking.walk = {0, 0};
   asking.walk.move(warp, work.steps);
   find_rows(a, block, work, debts, asking, lane);
-#pragma unroll 1
-  for (int s = 1; s < tile_stages; s++) ask_next(a, block, work, debts, asking, ring, lane);
+  ask_next(a, block, work, debts, asking, lane);
+  copy_recent(a, work, inputs, bytes, debts.position);
   if (early) await_inputs();
   if (!a.settles_only) bring_input(a, work, debts, inputs, bytes);
-  await_copies_but<tile_stages - 1>();
+  await_copies();
   __syncthreads();
   Walk walk = {0, 0};
   walk.move(warp, work.steps);
-  int stage = 0;
   for (int tile = 0; tile < work.own; tile++) {
     int from = find_tile(a, block, work, debts, tile).from, rest = walk.step;
     const char *input = tile_input(a, work, debts, inputs, input_stride(bytes), from, lane);
     float own[4] = {0, 0, 0, 0};
     bool has_steps = walk.tile == tile;
     while (walk.tile == tile) {
-      await_copies_but<tile_stages - 2>();
-      // All lanes' pieces are there, and nobody reads the last stage any more.
+      put_held(asking.held, stage, lane);
       __syncwarp();
-      ask_next(a, block, work, debts, asking, ring, lane);
-      meet_stage(ring[stage], input, a.padded_width, walk.step, lane, own);
-      stage = stage + 1 == tile_stages ? 0 : stage + 1;
+      ask_next(a, block, work, debts, asking, lane);
+      meet_stage(stage, input, a.padded_width, walk.step, lane, own);
+      // The next step takes this one's place.
+      __syncwarp();
       walk.move(tile_warps, work.steps);
     }
     if (has_steps)
