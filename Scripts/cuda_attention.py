@@ -153,8 +153,9 @@ class CodedLayer(Layer):
         self.weights = [each.weights for each in made]
         self.padded_width, self.row_stride = made[0].padded, made[0].stride
         self.suffix, self.limit, self.is_tiled = f"i{bits}", 1e-4, True
-        groups = 2048 // bits // group
-        self.scale_bytes = 16 * (2 * groups + zeros * (bits // 4 * groups // 4 * 4 + 4))
+        groups = 1024 // bits // group
+        scales = 32 * (2 * groups + zeros * ((bits // 4 * groups + 6) // 4 * 4))
+        self.scale_bytes = (scales + 15) // 16 * 16
 
     def round_inputs(self):
         self.halves = torch.stack([planes(self.c, x, self.width) for x in self.inputs])

@@ -1,40 +1,45 @@
-// Tiles of rows of codes for tensor cores: 16 rows, 256 bytes of each in a step.
+// Tiles of rows of codes for tensor cores: 32 rows, 128 bytes of each in a step.
 #ifdef CODE_GROUP
 
 /// Columns that 64 bytes of a row hold, and bytes that a row has of scales and of zeros for a step.
 template <class T> struct CodeShape {
   enum {
-    pairs = 8,
-    rows = 16,
-    pieces = 16,
-    columns = 4 * 512 / Coding<T>::bits,
-    chunk = columns / 4,
+    pairs = 16,
+    rows = 32,
+    pieces = 8,
+    chunk = 512 / Coding<T>::bits,
+    columns = 2 * chunk,
+    sums = 8,
+    buffers = 2,
     scale_bytes = 2 * (columns / CODE_GROUP),
     zero_bytes = Coding<T>::bits / 4 * (columns / CODE_GROUP),
-    zero_words = zero_bytes / 4 + 1
+    zero_words = (zero_bytes + 6) / 4
   };
   DEVICE_MEMBER static int vector_bytes(int width) { return Vector<T>::pieces(width) * 16; }
   DEVICE_MEMBER static int row_bytes(int padded) { return code_bytes(padded, Coding<T>::bits); }
   DEVICE_MEMBER static float unit() { return code_unit<T>(); }
+  DEVICE_MEMBER static int pair(int j, int lane) { return 2 * j + lane / 16; }
+  DEVICE_MEMBER static bool is_second(int, int lane) { return lane / 8 % 2 != 0; }
+  DEVICE_MEMBER static int place(int j, int lane) { return 32 * j + (lane ^ lane / 16 * 4); }
 };
 template <> struct TileShape<i4> : CodeShape<i4> {};
 template <> struct TileShape<i8> : CodeShape<i8> {};
 
 /// Words around a step's zeros, where groups have any.
 template <class T, bool has> struct StageZeros {};
-template <class T> struct StageZeros<T, true> { u32 zeros[16][CodeShape<T>::zero_words]; };
+template <class T> struct StageZeros<T, true> { u32 zeros[32][CodeShape<T>::zero_words]; };
 
 template <class T> struct CodeStage : StageZeros<T, CODE_ZEROS> {
   Quad quads[tile_pieces * 32];
-  alignas(16) unsigned char scales[16][CodeShape<T>::scale_bytes];
+  alignas(16) unsigned char scales[32][CodeShape<T>::scale_bytes];
 };
 template <> struct Stage<i4> : CodeStage<i4> {};
 template <> struct Stage<i8> : CodeStage<i8> {};
 
-/// Besides, every lane asks for the scales of one row; two lanes share one.
+/// Besides, every lane asks for the scales of one row.
 struct CodeRows {
-  const char *pieces[tile_pieces];
-  const char *scales;
+  const char *base;
+  int pieces[tile_pieces], scales;
 };
 template <> struct TileRows<i4> : CodeRows {};
 template <> struct TileRows<i8> : CodeRows {};
@@ -42,9 +47,9 @@ template <> struct TileRows<i8> : CodeRows {};
 template <class T>
 DEVICE void place_scales(const dv_project_arguments &a, CodeRows &own, const Item &item, int first,
                          int last, int lane) {
-  RowPair pair = pair_rows(a, item, least(first + lane % 16 / 2, last));
-  const T *row = row_of<T>(a, pair) + lane % 2 * pair.apart * a.row_stride;
-  own.scales = (const char *)row + CodeShape<T>::row_bytes(a.padded_width);
+  RowPair pair = pair_rows(a, item, least(first + lane / 2, last));
+  own.scales = (pair.lane + lane % 2 * pair.apart) * a.row_stride +
+               CodeShape<T>::row_bytes(a.padded_width);
 }
 DEVICE void place_more(const dv_project_arguments &a, TileRows<i4> &own, const Item &item, int first,
                        int last, int lane) {
@@ -55,53 +60,46 @@ DEVICE void place_more(const dv_project_arguments &a, TileRows<i8> &own, const I
   place_scales<i8>(a, own, item, first, last, lane);
 }
 
-/// What a lane has on its way of its row's scales, a half of them where there are two pieces, and of the
-/// words around its zeros every other one: they begin anywhere.
+/// What a lane has on its way of its row's scales, and of words around its zeros, which begin anywhere.
 template <class T> struct CodeHeld {
   Quad quads[tile_pieces];
-  u32 scales[CodeShape<T>::scale_bytes < 16 ? CodeShape<T>::scale_bytes / 4 : 4];
-  u32 zeros[CODE_ZEROS ? (CodeShape<T>::zero_words + 1) / 2 : 1];
+  u32 scales[(CodeShape<T>::scale_bytes + 2) / 4];
+  u32 zeros[CODE_ZEROS ? CodeShape<T>::zero_words : 1];
 };
 template <> struct Held<i4> : CodeHeld<i4> {};
 template <> struct Held<i8> : CodeHeld<i8> {};
 
 template <class T>
-DEVICE void ask_scales(CodeHeld<T> &held, const CodeRows &own, int step, int padded, int lane) {
+DEVICE void ask_scales(CodeHeld<T> &held, const CodeRows &own, int step, int padded) {
   const int bytes = CodeShape<T>::scale_bytes, zero_bytes = CodeShape<T>::zero_bytes;
-  int all = 2 * row_groups(padded), from = bytes * step, half = lane / 16;
-  if (bytes < 16) {
+  const char *scales = own.base + own.scales;
+  int all = 2 * row_groups(padded), from = bytes * step;
+  if (bytes == 2) held.scales[0] = stream_half((const f16 *)(scales + from)).bits;
 #pragma unroll
-    for (int k = 0; k < bytes / 4; k++) held.scales[k] = stream_word(own.scales + from + 4 * k);
-  } else if (16 * half < bytes && from + 16 * half < all) {
-    Quad quad = stream(own.scales + from + 16 * half);
-#pragma unroll
-    for (int k = 0; k < 4 && k < bytes / 4; k++) held.scales[k] = quad.w[k];
-  }
+  for (int k = 0; k < bytes / 4; k++)
+    if (from + 4 * k < all) held.scales[k] = stream_word(scales + from + 4 * k);
   if (!CODE_ZEROS) return;
   int begin = all + zero_bytes * step, stop = all + Coding<T>::bits / 4 * row_groups(padded);
-  int end = least(begin + zero_bytes, stop), place = (begin & ~3) + 4 * half;
+  int end = least(begin + zero_bytes, stop);
 #pragma unroll
-  for (int k = 0; k < CodeShape<T>::zero_words; k += 2)
-    if (place + 4 * k < end) held.zeros[k / 2] = stream_word(own.scales + place + 4 * k);
+  for (int k = 0; k < CodeShape<T>::zero_words; k++)
+    if ((begin & ~3) + 4 * k < end) held.zeros[k] = stream_word(scales + (begin & ~3) + 4 * k);
 }
-DEVICE void ask_more(Held<i4> &held, const TileRows<i4> &own, int step, int padded, int lane) {
-  ask_scales(held, own, step, padded, lane);
+DEVICE void ask_more(Held<i4> &held, const TileRows<i4> &own, int step, int padded, int) {
+  ask_scales(held, own, step, padded);
 }
-DEVICE void ask_more(Held<i8> &held, const TileRows<i8> &own, int step, int padded, int lane) {
-  ask_scales(held, own, step, padded, lane);
+DEVICE void ask_more(Held<i8> &held, const TileRows<i8> &own, int step, int padded, int) {
+  ask_scales(held, own, step, padded);
 }
 
 template <class T> DEVICE void put_scales(const CodeHeld<T> &held, CodeStage<T> &stage, int lane) {
   const int bytes = CodeShape<T>::scale_bytes;
-  int row = lane % 16, half = lane / 16;
-  u32 *to = (u32 *)(stage.scales[row] + 16 * half);
+  if (bytes == 2) *(u16 *)stage.scales[lane] = (u16)held.scales[0];
 #pragma unroll
-  for (int k = 0; k < 4 && k < bytes / 4; k++)
-    if (16 * half < bytes) to[k] = held.scales[k];
+  for (int k = 0; k < bytes / 4; k++) ((u32 *)stage.scales[lane])[k] = held.scales[k];
   if constexpr (CODE_ZEROS) {
 #pragma unroll
-    for (int k = 0; k < CodeShape<T>::zero_words; k += 2)
-      if (half + k < CodeShape<T>::zero_words) stage.zeros[row][half + k] = held.zeros[k / 2];
+    for (int k = 0; k < CodeShape<T>::zero_words; k++) stage.zeros[lane][k] = held.zeros[k];
   }
 }
 DEVICE void put_more(const Held<i4> &held, Stage<i4> &stage, int lane) {
@@ -113,6 +111,7 @@ DEVICE void put_more(const Held<i8> &held, Stage<i8> &stage, int lane) {
 
 /// A group's scale, by its place in the step.
 template <class T> DEVICE float stage_scale(const CodeStage<T> &stage, int row, int group) {
+  if (CodeShape<T>::scale_bytes == 2) return widen_f16(*(const u16 *)stage.scales[row]);
   u32 word = *(const u32 *)(stage.scales[row] + group / 2 * 4);
   return widen_f16((u16)(word >> (group % 2 * 16)));
 }
@@ -151,15 +150,14 @@ DEVICE void multiply_group(const Quad (&rows)[2], const UnitVector<T> &x, int gr
   for (int k = 0; k < 4; k++) total[k] = 256 * total[k] + low[k];
 }
 
-/// Adds 64 bytes of every row.
+/// Adds 64 bytes of 16 rows, the `block`-th of the tile's.
 template <class T>
-DEVICE void meet_chunk(const CodeStage<T> &stage, int chunk, const UnitVector<T> &x, int step,
-                       int padded, int lane, float (&sums)[4]) {
-  int row = lane / 4 * 2, place = 4 * chunk + lane % 4 ^ lane / 4 % 2 * 4;
-  const Quad rows[2] = {stage.quads[16 * row + place], stage.quads[16 * row + 16 + place]};
-  // A lane's sums are two rows' with two vectors.
-  const float steps[2] = {__shfl_sync(all_lanes, x.step, lane % 4 * 8),
-                          __shfl_sync(all_lanes, x.step, lane % 4 * 8 + 4)};
+DEVICE void meet_chunk(const CodeStage<T> &stage, int chunk, int block, const UnitVector<T> &x,
+                       const float (&steps)[2], int step, int padded, int lane,
+                       float (&sums)[CodeShape<T>::sums]) {
+  int row = 16 * block + lane / 4 * 2, place = 4 * chunk + lane % 4 ^ lane / 4 % 2 * 4;
+  const Quad rows[2] = {stage.quads[8 * row + place], stage.quads[8 * row + 8 + place]};
+  float own[4] = {0, 0, 0, 0};
 #pragma unroll
   for (int g = 0; g < Coding<T>::groups; g++) {
     int total[4], all[4], group = chunk * CodeShape<T>::chunk / CODE_GROUP + g;
@@ -174,29 +172,36 @@ DEVICE void meet_chunk(const CodeStage<T> &stage, int chunk, const UnitVector<T>
       for (int v = 0; v < 2; v++) {
         float product = (float)total[2 * r + v];
         if (Offset<T>::wanted) product = fmaf(offset, (float)all[2 * r + v], product);
-        sums[2 * r + v] = fmaf(scale * steps[v], product, sums[2 * r + v]);
+        own[2 * r + v] = fmaf(scale, product, own[2 * r + v]);
       }
     }
   }
+#pragma unroll
+  for (int k = 0; k < 4; k++) sums[4 * block + k] = fmaf(steps[k % 2], own[k], sums[4 * block + k]);
 }
 
 template <class T>
 DEVICE void meet_codes(const CodeStage<T> &stage, const char *vector, int padded, int step, int lane,
-                       float (&sums)[4]) {
+                       float (&sums)[CodeShape<T>::sums]) {
 #pragma unroll
-  for (int chunk = 0; chunk < 4; chunk++) {
-    if ((4 * step + chunk) * CodeShape<T>::chunk >= padded) break;
+  for (int chunk = 0; chunk < 2; chunk++) {
+    if ((2 * step + chunk) * CodeShape<T>::chunk >= padded) break;
     UnitVector<T> x;
-    read_unit(x, vector, arranged_width(padded), 16 * step + 4 * chunk + lane % 4);
-    meet_chunk(stage, chunk, x, step, padded, lane, sums);
+    read_unit(x, vector, arranged_width(padded), 8 * step + 4 * chunk + lane % 4);
+    // A lane's sums are two rows' with two vectors.
+    const float steps[2] = {__shfl_sync(all_lanes, x.step, lane % 4 * 8),
+                            __shfl_sync(all_lanes, x.step, lane % 4 * 8 + 4)};
+#pragma unroll
+    for (int block = 0; block < 2; block++)
+      meet_chunk(stage, chunk, block, x, steps, step, padded, lane, sums);
   }
 }
 DEVICE void meet_stage(const Stage<i4> &stage, const char *vector, int padded, int step, int lane,
-                       float (&sums)[4]) {
+                       float (&sums)[8]) {
   meet_codes(stage, vector, padded, step, lane, sums);
 }
 DEVICE void meet_stage(const Stage<i8> &stage, const char *vector, int padded, int step, int lane,
-                       float (&sums)[4]) {
+                       float (&sums)[8]) {
   meet_codes(stage, vector, padded, step, lane, sums);
 }
 #endif

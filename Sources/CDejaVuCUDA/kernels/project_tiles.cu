@@ -13,8 +13,7 @@ enum {
   tile_warps = dv_tile_warps,
   /// Pieces of 16 bytes that a lane asks for in a step.
   tile_pieces = 8,
-  /// Tiles whose sums are kept, and whose places are.
-  tile_buffers = 4,
+  /// Tiles whose places are kept.
   tile_places = 64
 };
 
@@ -23,25 +22,33 @@ template <class T, class C> struct Tensor { enum { cores = 0 }; };
 template <> struct Tensor<f16, f16> { enum { cores = 1 }; };
 template <> struct Tensor<bf16, bf16> { enum { cores = 1 }; };
 
-/// Pairs of a tile, its rows, pieces of a row in a step, and columns of a step. Halves take eight rows,
-/// so that few tiles still reach every multiprocessor.
+/// Pairs of a tile, its rows, pieces of a row in a step, columns of a step, sums of a lane, and tiles whose
+/// sums are kept. Halves take eight rows, so that few tiles still reach every multiprocessor.
 template <class T> struct TileShape {
-  enum { pairs = 4, rows = 8, pieces = 32, columns = 256 };
+  enum { pairs = 4, rows = 8, pieces = 32, columns = 256, sums = 4, buffers = 4 };
   DEVICE_MEMBER static int vector_bytes(int width) { return arranged_width(width) * 2; }
   DEVICE_MEMBER static int row_bytes(int padded) { return 2 * padded; }
   /// What one unit of a sum is worth.
   DEVICE_MEMBER static float unit() { return 1; }
+  /// Piece j of a lane: its pair, whether of the second row, and its place in the stage.
+  DEVICE_MEMBER static int pair(int j, int) { return j % 4; }
+  DEVICE_MEMBER static bool is_second(int j, int) { return j >= 4; }
+  DEVICE_MEMBER static int place(int j, int lane) { return 32 * j + (lane ^ (j % 2 * 4)); }
 };
 
 /// What a lane has on its way of one step.
 template <class T> struct Held { Quad quads[tile_pieces]; };
 
-/// A step as its lanes have brought it: `[row][piece]`. Of every other 512 bytes pieces 4 to 7 come
+/// A step as its lanes have brought it: `[row][piece]`. Of every other pair of rows pieces 4 to 7 come
 /// before 0 to 3, and so on, so that lanes meet every bank once.
 template <class T> struct Stage { Quad quads[tile_pieces * 32]; };
 
-/// Where a lane finds what it asks for, in the tile whose steps it asks for.
-template <class T> struct TileRows { const char *pieces[tile_pieces]; };
+/// Where a lane finds what it asks for, in the tile whose steps it asks for: bytes from its head's first
+/// row on.
+template <class T> struct TileRows {
+  const char *base;
+  int pieces[tile_pieces];
+};
 
 template <class T>
 DEVICE void place_more(const dv_project_arguments &, TileRows<T> &, const Item &, int, int, int) {}
@@ -50,15 +57,16 @@ DEVICE void place_more(const dv_project_arguments &, TileRows<T> &, const Item &
 template <class T>
 DEVICE void place_rows(const dv_project_arguments &a, TileRows<T> &own, const Item &item, int last,
                        int lane) {
-  const int pairs = TileShape<T>::pairs, pieces = TileShape<T>::pieces;
+  typedef TileShape<T> Shape;
+  const int first = item.place * Shape::pairs;
+  own.base = (const char *)row_of<T>(a, pair_rows(a, item, 0));
 #pragma unroll
   for (int j = 0; j < tile_pieces; j++) {
-    RowPair pair = pair_rows(a, item, least(item.place * pairs + j % (int)pairs, last));
-    bool is_second = pieces == 32 ? j >= (int)pairs : lane >= 16;
-    const T *row = row_of<T>(a, pair) + (is_second ? pair.apart * a.row_stride : 0);
-    own.pieces[j] = (const char *)row + lane % pieces * 16;
+    RowPair pair = pair_rows(a, item, least(first + Shape::pair(j, lane), last));
+    int row = pair.lane + (Shape::is_second(j, lane) ? pair.apart : 0);
+    own.pieces[j] = row * a.row_stride * (int)sizeof(T) + lane % Shape::pieces * 16;
   }
-  place_more(a, own, item, item.place * pairs, last, lane);
+  place_more(a, own, item, first, last, lane);
 }
 
 template <class T>
@@ -74,7 +82,7 @@ DEVICE void ask_held(Held<T> &held, const TileRows<T> &own, int step, int padded
 #pragma unroll
   for (int j = 0; j < tile_pieces; j++) {
     Quad &to = held.quads[j];
-    if (is_there) to = stream(own.pieces[j] + at_step);
+    if (is_there) to = stream(own.base + own.pieces[j] + at_step);
     else to.w[0] = to.w[1] = to.w[2] = to.w[3] = 0;
   }
   ask_more(held, own, step, padded, lane);
@@ -83,7 +91,7 @@ DEVICE void ask_held(Held<T> &held, const TileRows<T> &own, int step, int padded
 /// Brings what a lane has asked for to where all lanes find it.
 template <class T> DEVICE void put_held(const Held<T> &held, Stage<T> &stage, int lane) {
 #pragma unroll
-  for (int j = 0; j < tile_pieces; j++) stage.quads[32 * j + (lane ^ (j % 2 * 4))] = held.quads[j];
+  for (int j = 0; j < tile_pieces; j++) stage.quads[TileShape<T>::place(j, lane)] = held.quads[j];
   put_more(held, stage, lane);
 }
 
@@ -114,7 +122,7 @@ template <class T> struct TileSums {
 
 /// What the warps of a block share.
 template <class T> struct TileBlock {
-  TileSums<T> sums[tile_buffers];
+  TileSums<T> sums[TileShape<T>::buffers];
   Item items[tile_places];
 };
 
@@ -152,7 +160,7 @@ template <class T>
 DEVICE void open_block(const dv_project_arguments &a, TileBlock<T> &block, const TileWork &work,
                        const Debts<tile_positions> &debts) {
   int tile = threadIdx.x;
-  if (tile < tile_buffers) block.sums[tile].arrived = block.sums[tile].turns = 0;
+  if (tile < TileShape<T>::buffers) block.sums[tile].arrived = block.sums[tile].turns = 0;
   if (tile < least(tile_places, work.own))
     block.items[tile] = find_item(a, work.tiles, debts, tile * (int)gridDim.x + (int)blockIdx.x);
   __syncthreads();
@@ -209,44 +217,53 @@ DEVICE void await_number(const int *number, int wanted) {
 
 /// Leaves a warp's sums of a tile, once those of an earlier tile at their place were added up.
 template <class T>
-DEVICE void leave_products(TileSums<T> &to, const float (&sums)[4], int rest, int turn, int lane) {
+DEVICE void leave_products(TileSums<T> &to, const float (&sums)[TileShape<T>::sums], int rest, int turn,
+                           int lane) {
   float *own = to.sums[rest] + lane / 4 * tile_positions + lane % 4 * 2;
   await_number(&to.turns, turn);
-  own[0] = sums[0];
-  own[1] = sums[1];
-  if (TileShape<T>::rows == 16) {
-    own[8 * tile_positions] = sums[2];
-    own[8 * tile_positions + 1] = sums[3];
+#pragma unroll
+  for (int k = 0; k < TileShape<T>::sums && k * 4 < TileShape<T>::rows; k += 2) {
+    own[k / 2 * 8 * tile_positions] = sums[k];
+    own[k / 2 * 8 * tile_positions + 1] = sums[k + 1];
   }
   publish_to_block();
   __syncwarp();
   if (lane == 0) atomicAdd(&to.arrived, 1);
 }
 
-/// Adds what the warps have left, and stores it; by one warp.
+/// Adds what the warps have left, and stores it: every `step`-th product from the `begin`-th on.
 template <class T>
-DEVICE void finish_tile(const dv_project_arguments &a, TileBlock<T> &block, const TileWork &work,
-                        const Debts<tile_positions> &debts, int tile, int lane) {
+DEVICE void store_tile(const dv_project_arguments &a, const TileSums<T> &from, const TileWork &work,
+                       const Debts<tile_positions> &debts, const Item &item, int begin, int step) {
   const int pairs = TileShape<T>::pairs, positions = tile_positions;
-  TileSums<T> &from = block.sums[tile % tile_buffers];
-  int rests = least(tile_warps, work.steps);
-  // A warp without steps of its own may come before an earlier tile's sums were added up.
-  await_number(&from.turns, tile / tile_buffers);
-  await_number(&from.arrived, rests);
-  Item item = find_tile(a, block, work, debts, tile);
-  int last = last_pair(work, item.kind);
+  int rests = least(tile_warps, work.steps), last = last_pair(work, item.kind);
   const float unit = TileShape<T>::unit();
-#pragma unroll
-  for (int place = lane; place < pairs * positions; place += 32) {
-    int pair = item.place * pairs + place / positions, position = item.from + place % positions;
+  for (int place = begin; place < pairs * positions; place += step) {
+    int own = place / positions, pair = item.place * pairs + own;
+    int position = item.from + place % positions;
     if (pair > last || position >= debts.end) continue;
+    // Of every 16 rows first rows of eight pairs come first.
+    const float *sums = from.sums[0] + (own / 8 * 16 + own % 8) * positions + place % positions;
     float first = 0, second = 0;
-    for (int rest = 0; rest < rests; rest++) {
-      first += from.sums[rest][place];
-      second += from.sums[rest][place + pairs * positions];
+#pragma unroll 4
+    for (int rest = 0; rest < rests; rest++, sums += TileShape<T>::rows * positions) {
+      first += sums[0];
+      second += sums[least(pairs, 8) * positions];
     }
     store_products(a, pair_rows(a, item, pair), position, first * unit, second * unit);
   }
+}
+
+/// Stores a tile, by one warp beside what the others do.
+template <class T>
+DEVICE void finish_tile(const dv_project_arguments &a, TileBlock<T> &block, const TileWork &work,
+                        const Debts<tile_positions> &debts, int tile, int lane) {
+  const int buffers = TileShape<T>::buffers;
+  TileSums<T> &from = block.sums[tile % buffers];
+  // A warp without steps of its own may come before an earlier tile's sums were added up.
+  await_number(&from.turns, tile / buffers);
+  await_number(&from.arrived, least(tile_warps, work.steps));
+  store_tile(a, from, work, debts, find_tile(a, block, work, debts, tile), lane, 32);
   publish_to_block();
   __syncwarp();
   if (lane != 0) return;
@@ -299,6 +316,7 @@ DEVICE void bring_input(const dv_project_arguments &a, const TileWork &work,
 template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
   DYNAMIC(char, memory);
   SHARED TileBlock<T> block;
+  const int buffers = TileShape<T>::buffers;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, bytes = TileShape<T>::vector_bytes(a.width);
   Stage<T> &stage = ((Stage<T> *)memory)[warp];
   char *inputs = memory + tile_warps * sizeof(Stage<T>);
@@ -324,7 +342,9 @@ template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
   for (int tile = 0; tile < work.own; tile++) {
     int from = find_tile(a, block, work, debts, tile).from, rest = walk.step;
     const char *input = tile_input(a, work, debts, inputs, input_stride(bytes), from, lane);
-    float own[4] = {0, 0, 0, 0};
+    float own[TileShape<T>::sums];
+#pragma unroll
+    for (int k = 0; k < TileShape<T>::sums; k++) own[k] = 0;
     bool has_steps = walk.tile == tile;
     while (walk.tile == tile) {
       put_held(asking.held, stage, lane);
@@ -335,10 +355,13 @@ template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
       __syncwarp();
       walk.move(tile_warps, work.steps);
     }
-    if (has_steps)
-      leave_products(block.sums[tile % tile_buffers], own, rest, tile / tile_buffers, lane);
-    if (tile > 0 && (tile - 1) % tile_warps == warp) finish_tile(a, block, work, debts, tile - 1, lane);
+    if (has_steps) leave_products(block.sums[tile % buffers], own, rest, tile / buffers, lane);
+    if (tile > 0 && (tile - 1) % tile_warps == warp)
+      finish_tile(a, block, work, debts, tile - 1, lane);
   }
-  if (work.own > 0 && (work.own - 1) % tile_warps == warp)
-    finish_tile(a, block, work, debts, work.own - 1, lane);
+  __syncthreads();
+  if (work.own == 0) return;
+  int last = work.own - 1;
+  store_tile(a, block.sums[last % buffers], work, debts, find_tile(a, block, work, debts, last),
+             threadIdx.x, blockDim.x);
 }
