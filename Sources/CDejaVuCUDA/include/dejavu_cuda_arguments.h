@@ -12,8 +12,8 @@ typedef unsigned long long dv_address;
 typedef struct {
   /// `[width]` floats; 0 where there is none.
   dv_address weight, bias;
-  /// float `[tiles, 2]`: of every tile of the vector its sum, and the squares of the distances from
-  /// its own mean; 0 where nobody has them.
+  /// float `[tiles, 3]`: of every tile of the vector its sum, the squares of the distances from its own
+  /// mean, and the greatest size; 0 where nobody has them.
   dv_address tiles;
   float epsilon;
   /// 0 as it is, 1 less the mean and by the deviation, 2 by the root mean square.
@@ -80,7 +80,7 @@ typedef struct {
 /// x[t] += Σ_s parts[s][t] + bias.
 typedef struct {
   dv_address x, parts, bias;
-  /// float `[tiles, 2]` of 128 columns each, as norms want them; 0 where nobody asks.
+  /// float `[tiles, 3]` of 128 columns each, as norms want them; 0 where nobody asks.
   dv_address tiles;
   int width, stride, slices, part_stride;
   /// Lists that are made beside the sums.
