@@ -67,7 +67,8 @@ class Layer:
             return 256, 2 * self.kept_stride + lists, 0
         recent = min(2, max(self.window - 1, 0))
         input_stride = (2 * self.kept_stride + 127) // 128 * 128 + 64
-        warps, stage = TYPES["dv_tile_warps"], TYPES["dv_tile_bytes"] + self.scale_bytes
+        warps = TYPES["dv_code_tile_warps" if self.scale_bytes else "dv_tile_warps"]
+        stage = TYPES["dv_tile_bytes"] + self.scale_bytes
         return 32 * warps, warps * stage + (1 + recent) * input_stride + lists, recent
 
     def project(self, position, chosen, only_settles=False):

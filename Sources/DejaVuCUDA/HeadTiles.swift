@@ -26,9 +26,14 @@ struct HeadTiles {
       stage += (32 * (2 * groups + zeros) + 15) & ~15
       vector = query.vectorBytes
     }
-    ringBytes = Int(dv_tile_warps) * stage
+    ringBytes = Self.warps(query.kernelType) * stage
     inputStride = (vector + 127) & ~127 + 64
     pairs = query.kernelType.isCoded ? 16 : 4
+  }
+
+  /// Warps of a block.
+  static func warps(_ type: KernelType) -> Int {
+    Int(type.isCoded ? dv_code_tile_warps : dv_tile_warps)
   }
 
   static func apply(to type: KernelType, cache: DType) -> Bool {
@@ -43,7 +48,7 @@ struct HeadTiles {
   }
 
   /// More are asked for so seldom that bringing them costs more than it saves.
-  private static let mostRecent = 4
+  private static let mostRecent = 2
   /// What the kernel has of its own, and what the driver takes.
   private static let ownBytes = 28 << 10
 }

@@ -92,7 +92,7 @@ extension Kernel {
   /// - Parameter cache: what inputs of heads are kept in.
   func threads(_ type: KernelType, cache: DType = .float32) -> Int {
     switch self {
-    case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * Int(dv_tile_warps)
+    case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * HeadTiles.warps(type)
     case .raiseNeurons where type.isCoded: 384
     default: shape.threads
     }

@@ -107,9 +107,11 @@ typedef struct {
   dv_prepare_job jobs[dv_prepare_jobs];
 } dv_prepare_arguments;
 
-/// Warps that compute tiles of queries, keys and values together, and what each has room for: 4096 bytes of
-/// weights, and of 32 rows of codes the scales, and words around their zeros.
-enum { dv_tile_warps = 12 };
+/// Warps that compute tiles of queries, keys and values together, of halves and of codes, which take more
+/// registers; and what each has room for: 4096 bytes of weights, and of 32 rows of codes the scales, and words
+/// around their zeros.
+enum { dv_tile_warps = 16 };
+enum { dv_code_tile_warps = 12 };
 enum { dv_tile_bytes = 4096 };
 
 /// Queries of the chosen groups, keys and values of those and of what they owe; x is in the cache's

@@ -4,6 +4,7 @@
 /// Columns that 64 bytes of a row hold, and bytes that a row has of scales and of zeros for a step.
 template <class T> struct CodeShape {
   enum {
+    warps = dv_code_tile_warps,
     pairs = 16,
     rows = 32,
     pieces = 8,

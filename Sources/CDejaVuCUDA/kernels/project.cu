@@ -129,7 +129,7 @@ template <class T> DEVICE void project_heads(const dv_project_arguments &a) {
   else project_pairs<T>(a);
 }
 template <class T> struct ProjectThreads {
-  enum { count = Tensor<T, CACHE>::cores ? 32 * tile_warps : 256 };
+  enum { count = Tensor<T, CACHE>::cores ? 32 * dv_tile_warps : 256 };
 };
 #define PROJECT_HEADS(name, type) \
   KERNEL(ProjectThreads<type>::count, 1) \
@@ -138,6 +138,6 @@ PROJECT_HEADS(f32, float)
 PROJECT_HEADS(f16, f16)
 PROJECT_HEADS(bf16, bf16)
 #ifdef CODE_GROUP
-KERNEL(32 * tile_warps, 1) project_heads_i4(dv_project_arguments a) { project_tiles<i4>(a); }
-KERNEL(32 * tile_warps, 1) project_heads_i8(dv_project_arguments a) { project_tiles<i8>(a); }
+KERNEL(32 * dv_code_tile_warps, 1) project_heads_i4(dv_project_arguments a) { project_tiles<i4>(a); }
+KERNEL(32 * dv_code_tile_warps, 1) project_heads_i8(dv_project_arguments a) { project_tiles<i8>(a); }
 #endif

@@ -10,7 +10,6 @@
 
 enum {
   tile_positions = 8,
-  tile_warps = dv_tile_warps,
   /// Pieces of 16 bytes that a lane asks for in a step.
   tile_pieces = 8,
   /// Tiles whose places are kept.
@@ -22,10 +21,10 @@ template <class T, class C> struct Tensor { enum { cores = 0 }; };
 template <> struct Tensor<f16, f16> { enum { cores = 1 }; };
 template <> struct Tensor<bf16, bf16> { enum { cores = 1 }; };
 
-/// Pairs of a tile, its rows, pieces of a row in a step, columns of a step, sums of a lane, and tiles whose
+/// Warps of a block, pairs of a tile, its rows, pieces of a row in a step, columns of a step, sums of a lane, and tiles whose
 /// sums are kept. Halves take eight rows, so that few tiles still reach every multiprocessor.
 template <class T> struct TileShape {
-  enum { pairs = 4, rows = 8, pieces = 32, columns = 256, sums = 4, buffers = 4 };
+  enum { warps = dv_tile_warps, pairs = 4, rows = 8, pieces = 32, columns = 256, sums = 4, buffers = 4 };
   DEVICE_MEMBER static int vector_bytes(int width) { return arranged_width(width) * 2; }
   DEVICE_MEMBER static int row_bytes(int padded) { return 2 * padded; }
   /// What one unit of a sum is worth.
@@ -116,7 +115,7 @@ DEVICE void meet_stage(const Stage<T> &stage, const char *vector, int, int step,
 /// Sums of a tile by what its steps leave, `[row, position]`, how many are there, and how often they
 /// have been added up.
 template <class T> struct TileSums {
-  float sums[tile_warps][TileShape<T>::rows * tile_positions];
+  float sums[TileShape<T>::warps][TileShape<T>::rows * tile_positions];
   int arrived, turns;
 };
 
@@ -206,7 +205,7 @@ DEVICE void ask_next(const dv_project_arguments &a, const TileBlock<T> &block, c
                      const Debts<tile_positions> &debts, Asking<T> &asking, int lane) {
   if (asking.walk.tile < work.own)
     ask_held(asking.held, asking.own, asking.walk.step, a.padded_width, lane);
-  if (asking.walk.move(tile_warps, work.steps)) find_rows(a, block, work, debts, asking, lane);
+  if (asking.walk.move(TileShape<T>::warps, work.steps)) find_rows(a, block, work, debts, asking, lane);
 }
 
 /// Waits, as a warp, until others have brought a number in shared memory to what it should be.
@@ -236,7 +235,7 @@ template <class T>
 DEVICE void store_tile(const dv_project_arguments &a, const TileSums<T> &from, const TileWork &work,
                        const Debts<tile_positions> &debts, const Item &item, int begin, int step) {
   const int pairs = TileShape<T>::pairs, positions = tile_positions;
-  int rests = least(tile_warps, work.steps), last = last_pair(work, item.kind);
+  int rests = least(TileShape<T>::warps, work.steps), last = last_pair(work, item.kind);
   const float unit = TileShape<T>::unit();
   for (int place = begin; place < pairs * positions; place += step) {
     int own = place / positions, pair = item.place * pairs + own;
@@ -262,7 +261,7 @@ DEVICE void finish_tile(const dv_project_arguments &a, TileBlock<T> &block, cons
   TileSums<T> &from = block.sums[tile % buffers];
   // A warp without steps of its own may come before an earlier tile's sums were added up.
   await_number(&from.turns, tile / buffers);
-  await_number(&from.arrived, least(tile_warps, work.steps));
+  await_number(&from.arrived, least(TileShape<T>::warps, work.steps));
   store_tile(a, from, work, debts, find_tile(a, block, work, debts, tile), lane, 32);
   publish_to_block();
   __syncwarp();
@@ -309,17 +308,17 @@ DEVICE void bring_input(const dv_project_arguments &a, const TileWork &work,
     ((Quad *)inputs)[i] = quad;
     if (keeps) kept[i] = quad;
   }
-  if (blockIdx.x == 0 && threadIdx.x / 32 == tile_warps - 1) debts.count(a, threadIdx.x % 32);
+  if (blockIdx.x == 0 && threadIdx.x / 32 == blockDim.x / 32 - 1) debts.count(a, threadIdx.x % 32);
 }
 
 /// Shared: what is on its way, the token's input and recent ones, groups and what they settled.
 template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
   DYNAMIC(char, memory);
   SHARED TileBlock<T> block;
-  const int buffers = TileShape<T>::buffers;
+  const int buffers = TileShape<T>::buffers, warps = TileShape<T>::warps;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, bytes = TileShape<T>::vector_bytes(a.width);
   Stage<T> &stage = ((Stage<T> *)memory)[warp];
-  char *inputs = memory + tile_warps * sizeof(Stage<T>);
+  char *inputs = memory + warps * sizeof(Stage<T>);
   Debts<tile_positions> debts;
   debts.memory = (int *)(inputs + (1 + a.recent) * input_stride(bytes));
   bool early = !a.settles_only && (!a.groups.list || a.groups.early);
@@ -353,10 +352,10 @@ template <class T> DEVICE void project_tiles(const dv_project_arguments &a) {
       meet_stage(stage, input, a.padded_width, walk.step, lane, own);
       // The next step takes this one's place.
       __syncwarp();
-      walk.move(tile_warps, work.steps);
+      walk.move(warps, work.steps);
     }
     if (has_steps) leave_products(block.sums[tile % buffers], own, rest, tile / buffers, lane);
-    if (tile > 0 && (tile - 1) % tile_warps == warp)
+    if (tile > 0 && (tile - 1) % warps == warp)
       finish_tile(a, block, work, debts, tile - 1, lane);
   }
   __syncthreads();
