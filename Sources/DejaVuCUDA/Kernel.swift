@@ -87,9 +87,8 @@ enum KernelType: String, CaseIterable {
 }
 
 extension Kernel {
-  /// Threads of a block: kernels of codes keep more in registers, and tensor cores want fewer warps.
-  ///
-  /// - Parameter cache: what inputs of heads are kept in.
+  /// Threads of a block, where inputs of heads are kept in `cache`: kernels of codes keep more in
+  /// registers, and tensor cores take more warps.
   func threads(_ type: KernelType, cache: DType = .float32) -> Int {
     switch self {
     case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * HeadTiles.warps(type)

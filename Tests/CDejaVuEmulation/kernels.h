@@ -119,15 +119,7 @@ DEVICE f16 stream_half(const f16 *from);
 DEVICE void await_inputs() {}
 DEVICE void fetch_ahead(const void *) {}
 DEVICE void copy_quad(void *to, const void *from);
-DEVICE void copy_quad_or_zeros(void *to, const void *from, bool there) {
-  if (there) std::memcpy(to, from, 16);
-  else std::memset(to, 0, 16);
-}
-DEVICE void copy_two_words(void *to, const void *from) { std::memcpy(to, from, 8); }
-DEVICE void copy_word(void *to, const void *from) { std::memcpy(to, from, 4); }
 DEVICE void await_copies() {}
-DEVICE void commit_copies() {}
-template <int groups> DEVICE void await_copies_but() {}
 DEVICE void publish() {}
 DEVICE void publish_to_block() {}
 template <class T> DEVICE T fresh(const T *from) { return *from; }

@@ -95,29 +95,7 @@ DEVICE void copy_quad(void *to, const void *from) {
                "l"(from)
                : "memory");
 }
-/// The same, or zeros where it is not `there`.
-DEVICE void copy_quad_or_zeros(void *to, const void *from, bool there) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((u32)__cvta_generic_to_shared(to)),
-               "l"(from), "r"(there ? 16 : 0)
-               : "memory");
-}
-DEVICE void copy_two_words(void *to, const void *from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"((u32)__cvta_generic_to_shared(to)),
-               "l"(from)
-               : "memory");
-}
-DEVICE void copy_word(void *to, const void *from) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"((u32)__cvta_generic_to_shared(to)),
-               "l"(from)
-               : "memory");
-}
 DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-/// What a thread has asked to copy since the last time becomes a group.
-DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Waits for a thread's own groups, all but the last few.
-template <int groups> DEVICE void await_copies_but() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
-}
 /// Orders what this thread wrote before what it writes next, for the whole card.
 DEVICE void publish() { __threadfence(); }
 /// The same for the block.
