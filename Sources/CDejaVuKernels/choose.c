@@ -199,9 +199,10 @@ typedef struct {
 
 /// Asks for a neuron's up row ahead of its product.
 static void fetch_row(const dejavu_mlp_job *job, size_t neuron) {
-  size_t rows = job->gated ? 3 : 2;
-  const char *row = (const char *)job->bundle + neuron * rows * job->row_stride;
-  for (size_t byte = 0; byte < job->row_stride; byte += 64) __builtin_prefetch(row + byte);
+  size_t first = job->nested ? job->nested->low_bytes : job->row_stride;
+  size_t others = (job->gated ? 2 : 1) * job->row_stride;
+  const char *row = (const char *)job->bundle + neuron * (first + others);
+  for (size_t byte = 0; byte < first; byte += 64) __builtin_prefetch(row + byte);
 }
 
 /// Scores a range of neurons and lists those above the threshold; memory fetches the first of them
@@ -275,6 +276,26 @@ void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job
   round_vector(&scoring, 0);
   dejavu_team_run(team, project_part, &scoring, parts_of(&scoring));
   copy_scores(job, &scoring, 0);
+}
+
+size_t dejavu_nested_scratch(size_t d) {
+  // For x and for its rest: bytes and sums of groups; the rest itself.
+  return 2 * (rounded(d / 4) + rounded(d / DEJAVU_GROUP)) + rounded(d);
+}
+
+void dejavu_nested_round(const dejavu_kernels *kernels, dejavu_nested *nested, float *scratch,
+                         const float *x) {
+  float *rest = scratch + 2 * (rounded(nested->d / 4) + rounded(nested->d / DEJAVU_GROUP));
+  for (size_t v = 0; v < 2; v++) {
+    int8_t *q = (int8_t *)scratch;
+    float *sums = scratch + rounded(nested->d / 4);
+    scratch = sums + rounded(nested->d / DEJAVU_GROUP);
+    float step = kernels->groupwise_round(q, sums, v == 0 ? x : rest, nested->d, nested->bits);
+    nested->x[v] = (dejavu_quantized_vector){.q = q, .group_sums = sums, .step = step};
+    if (v == 0) kernels->groupwise_rest(rest, &nested->x[0], x, nested->d, nested->bits);
+  }
+  // Rounding hides what is not a number; results must not.
+  if (!dejavu_all_finite(x, nested->d)) nested->x[0].step = NAN;
 }
 
 static uint16_t half_of(float value) {

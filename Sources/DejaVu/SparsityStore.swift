@@ -70,6 +70,13 @@ package struct SparsityStore {
         case .shadow(let bits, _, _):
           let site = ChooserSite(layer: layer, axis: axis, kind: .shadow(bits: bits))
           choosers[site] = maker.shadow(layer: layer, bits: bits)
+        case .nested:
+          guard let weights = maker.nested(layer: layer) else {
+            throw .unsuited(
+              path: path, plan: plan.name, calibrated: plan.weightFormat,
+              found: maker.format(layer: layer))
+          }
+          choosers[ChooserSite(layer: layer, axis: axis, kind: .nested)] = weights
         case .lowRank(let placement, _):
           let rowAxis: RowAxis = axis == .heads ? .heads : .neurons
           // Layer 0 has nothing before it: its predictor is stored for the nearest placement.

@@ -8,6 +8,7 @@ extension CPUBackend {
 
   package func assign(_ indices: [Int32], to rows: CPURows) {
     finishChoice()
+    rows.nested = nil
     for t in batch.tokens.indices { rows.assign(indices, to: t) }
   }
 
@@ -15,6 +16,7 @@ extension CPUBackend {
     precondition(
       lists.count == batch.tokens.count, "\(lists.count) lists for \(batch.tokens.count) tokens")
     finishChoice()
+    rows.nested = nil
     for (t, list) in lists.enumerated() { rows.assign(list, to: t) }
   }
 
@@ -60,6 +62,7 @@ extension CPUBackend {
     case .threshold(let threshold): job.threshold = threshold
     case .highest(let count): job.keep = max(count, 1)
     }
+    rows.nested = weights.nested == nil ? nil : weights
     job.lists = rows.list(of: 0)
     job.counts = rows.countsBase
     job.scratch = choice.scratch.base

@@ -25,6 +25,7 @@ extension CPUBackend {
     var (list, count): (UnsafePointer<Int32>?, Int) = (nil, architecture.neurons)
     var skips: Int32 = 1
     var prefetchesDown: Int32 = 0
+    var nested: ChooserWeights?
     switch neurons {
     case .all: skips = 0
     case .nonzero: break
@@ -32,13 +33,15 @@ extension CPUBackend {
       list = UnsafePointer(rows.list(of: 0))
       count = rows.count(of: 0)
       prefetchesDown = rows.isPrecise ? 1 : 0
+      nested = rows.nested
     }
     var job = dejavu_mlp_job(
       bundle: weights.bundle.matrix.base, row_stride: weights.bundle.matrix.stride,
       d: weights.bundle.matrix.paddedColumns, x: x, up_bias: weights.upBias?.base,
       gate_bias: weights.gateBias?.base, list: list, gated: architecture.isGated ? 1 : 0,
       activation: architecture.activation.code, skips: skips, threshold: 0, down_norms: nil,
-      scattered: skips, prefetches_down: prefetchesDown)
+      scattered: skips, prefetches_down: prefetchesDown, nested: nil)
+    if let nested { part(&job, nested, x: x) }
     let slices = scratch.mlpSlices
     if var choice = pendingChoice(of: neurons) {
       dejavu_chosen_mlp_block(
@@ -58,8 +61,28 @@ extension CPUBackend {
     let down = (0..<slices).reduce(0) { $0 + scratch.rowsRead[$1] }
     let up = count * (weights.bundle.rowsPerNeuron - 1)
     tally.mlpWeights += (up + down) * weights.bundle.matrix.rowBytes
+    if let rest = nested?.nested {
+      tally.mlpWeights -= count * (weights.bundle.matrix.rowBytes - rest.lowBytes)
+    }
     tally.weightFlops += 2 * (up + down) * architecture.hidden
     tally.neuronRows += count
+  }
+
+  /// Reads the neurons' first rows in halves, of which the chooser has read one.
+  private func part(
+    _ job: inout dejavu_mlp_job, _ chooser: ChooserWeights, x: UnsafeMutablePointer<Float>
+  ) {
+    guard let rest = chooser.nested else { return }
+    let room = scratch.nestedRoom(columns: chooser.first.columns)
+    room.job.pointee.high = chooser.first.base
+    room.job.pointee.high_stride = chooser.first.rowBytes
+    room.job.pointee.low_bytes = rest.lowBytes
+    room.job.pointee.d = chooser.first.columns
+    room.job.pointee.bits = Int32(chooser.first.bits)
+    room.input.base.update(from: x, count: architecture.hidden)
+    dejavu_nested_round(kernels, room.job, room.scratch.base, room.input.base)
+    job.bundle = rest.base
+    job.nested = UnsafePointer(room.job)
   }
 
   /// Takes the choice that waits, where it is that of these neurons.

@@ -5,6 +5,8 @@ package final class CPURows {
   package let universe: Int
   /// Whether a neuron's down row is fetched with its up row.
   let isPrecise: Bool
+  /// Who chose the lists, where its matrix is half of the neurons' own rows.
+  var nested: ChooserWeights?
   private let storage: UnsafeMutablePointer<Int32>
   private let counts: UnsafeMutablePointer<Int>
   private let capacity: Int

@@ -37,6 +37,8 @@ final class CPUScratch {
   private var choice: ChoiceScratch?
   /// A choice begun and not made: the MLP block that reads it makes it while it computes.
   var pending: PendingChoice?
+  /// Working space of neurons in halves, made when the first ones run.
+  private var nested: NestedRoom?
   /// Working space of ranked choices, made when the first one runs.
   private(set) lazy var ranking = RankingScratch(
     model.architecture, tokens: options.batchCapacity)
@@ -119,6 +121,13 @@ final class CPUScratch {
     return made
   }
 
+  func nestedRoom(columns: Int) -> NestedRoom {
+    if let nested, nested.columns >= columns { return nested }
+    let made = NestedRoom(columns: columns)
+    nested = made
+    return made
+  }
+
   func choiceScores(token: Int) -> UnsafePointer<Float>? {
     choice.map { UnsafePointer($0.scratch.row(token)) }
   }
@@ -128,6 +137,26 @@ final class CPUScratch {
 struct PendingChoice {
   var job: dejavu_choose_job
   let rows: CPURows
+}
+
+/// What the MLP of neurons in halves reads beside their rows.
+final class NestedRoom {
+  let columns: Int
+  let job: UnsafeMutablePointer<dejavu_nested>
+  /// `[columns]`, zeros behind the stream.
+  let input: CPUBuffer
+  /// The rounded input and what rounding left over.
+  let scratch: CPUBuffer
+
+  init(columns: Int) {
+    self.columns = columns
+    input = CPUBuffer(capacity: 1, width: columns)
+    job = .allocate(capacity: 1)
+    job.initialize(to: dejavu_nested())
+    scratch = CPUBuffer(capacity: 1, width: dejavu_nested_scratch(columns))
+  }
+
+  deinit { job.deallocate() }
 }
 
 /// Working space of a choice for every token of a batch.

@@ -12,7 +12,8 @@ extension GatherProducts {
     var job = dejavu_mlp_job(
       bundle: bundle, row_stride: hidden * dtype.size, d: hidden, x: x.base, up_bias: bias.base,
       gate_bias: nil, list: list?.baseAddress, gated: 0, activation: Activation.relu.code,
-      skips: skips, threshold: 0, down_norms: nil, scattered: skips, prefetches_down: 0)
+      skips: skips, threshold: 0, down_norms: nil, scattered: skips, prefetches_down: 0,
+      nested: nil)
     dejavu_mlp_block(
       team.handle, kernels, dtype.code, &job, count, slices, accumulators.base,
       accumulators.stride, rowsRead, nil)

@@ -6,7 +6,7 @@ package import DejaVuCore
 /// A shadow needs no training. Its score for neuron r is (ŵ_r · norm(x) + b_r) · ‖down row r‖, an
 /// estimate of the neuron's contribution; in gated models the deciding row is the gate.
 package struct ShadowMaker {
-  private let backend: CPUBackend
+  let backend: CPUBackend
 
   package init(backend: CPUBackend) { self.backend = backend }
 

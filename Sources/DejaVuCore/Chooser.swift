@@ -68,6 +68,8 @@ package struct ChooserWeights: Sendable {
   package var norm: Norm
   package var bias: FloatVector?
   package var gain: FloatVector?
+  /// Where `first` is the high halves of the rows themselves: what else their neurons read.
+  package var nested: NestedRows?
 
   package init(
     first: GroupwiseMatrix, second: GroupwiseMatrix? = nil, norm: Norm, bias: FloatVector? = nil,
@@ -84,6 +86,26 @@ package struct ChooserWeights: Sendable {
   package var rows: Int { (second ?? first).rows }
   /// Bytes that one choice reads.
   package var byteCount: Int { first.byteCount + (second?.byteCount ?? 0) }
+}
+
+/// Neurons whose deciding rows lie in two halves: what a chooser that has read the high ones leaves
+/// to be read, `[F][low half, other rows]`.
+///
+/// The high halves are the chooser's own matrix. Both are groupwise rows of the same bits, and
+/// their sum is the row as it is stored, exactly.
+package struct NestedRows: @unchecked Sendable {
+  // Safe to share: the memory is never written after it is filled.
+  package let base: UnsafeRawPointer
+  /// Bytes of a low half.
+  package let lowBytes: Int
+  /// Keeps the memory alive.
+  package let owner: any AnyObject & Sendable
+
+  package init(base: UnsafeRawPointer, lowBytes: Int, owner: any AnyObject & Sendable) {
+    self.base = base
+    self.lowBytes = lowBytes
+    self.owner = owner
+  }
 }
 
 /// How a chooser's scores become a set.

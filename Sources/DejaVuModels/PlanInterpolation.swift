@@ -106,9 +106,12 @@ private struct AxisChoice {
       case .all, .nonzero: 1
       case .fixed(let list): Double(list.count) / Double(rows)
       case .random(let density, _): density
-      case .shadow(_, _, .highest(let count)), .lowRank(_, .highest(let count)):
-        Double(count) / Double(rows)
-      default: measured ?? 1
+      default:
+        if case .highest(let count) = policy.rule {
+          Double(count) / Double(rows)
+        } else {
+          measured ?? 1
+        }
       }
     if let threshold {
       curve = curve.anchored(.init(density: density, threshold: threshold))
@@ -116,11 +119,7 @@ private struct AxisChoice {
   }
 
   private var threshold: Float? {
-    switch policy {
-    case .shadow(_, _, .threshold(let threshold)), .lowRank(_, .threshold(let threshold)):
-      threshold
-    default: nil
-    }
+    if case .threshold(let threshold) = policy.rule { threshold } else { nil }
   }
 
   var isFull: Bool { policy == .all || policy == .nonzero }
@@ -148,15 +147,15 @@ private struct AxisChoice {
 
   /// The policy with the rule that computes this share of rows.
   func policy(at density: Double) -> RowPolicy {
-    switch policy {
-    case .random(_, let seed): return .random(density: max(density, 1e-6), seed: seed)
-    case .shadow(_, _, .highest), .lowRank(_, .highest):
+    if case .random(_, let seed) = policy {
+      return .random(density: max(density, 1e-6), seed: seed)
+    }
+    if case .highest = policy.rule {
       let count = Int((density * Double(rows)).rounded())
       return policy.replacing(.highest(min(max(count, 1), rows)))
-    default:
-      guard let threshold = curve.threshold(at: density) else { return policy }
-      return policy.replacing(.threshold(threshold))
     }
+    guard let threshold = curve.threshold(at: density) else { return policy }
+    return policy.replacing(.threshold(threshold))
   }
 }
 
@@ -165,6 +164,7 @@ extension RowPolicy {
   package func replacing(_ rule: ChoiceRule) -> RowPolicy {
     switch self {
     case .shadow(let bits, let placement, _): .shadow(bits: bits, placement, rule)
+    case .nested: .nested(rule)
     case .lowRank(let placement, _): .lowRank(placement, rule)
     default: self
     }

@@ -31,6 +31,7 @@ package enum PlanText {
     case .nearest(let rule): "{\"kind\":\"nearest\",\(member(rule))}"
     case .shadow(let bits, let placement, let rule):
       "{\"kind\":\"shadow\",\"bits\":\(bits),\"placement\":\"\(placement.rawValue)\",\(member(rule))}"
+    case .nested(let rule): "{\"kind\":\"nested\",\(member(rule))}"
     case .lowRank(let placement, let rule):
       "{\"kind\":\"low-rank\",\"placement\":\"\(placement.rawValue)\",\(member(rule))}"
     case .fixed(let rows):
@@ -156,6 +157,9 @@ package struct PlanReader {
       // A shadow scores neurons; heads have none.
       guard axis == .neurons else { throw damaged("plan '\(plan)' has a shadow for heads") }
       return .shadow(bits: bits, try placement(value, axis, plan), try rule(value, rows, plan))
+    case "nested":
+      guard axis == .neurons else { throw damaged("plan '\(plan)' has halves of rows for heads") }
+      return .nested(try rule(value, rows, plan))
     case "low-rank":
       return .lowRank(try placement(value, axis, plan), try rule(value, rows, plan))
     case "fixed": return .fixed(try list(value, rows, plan))

@@ -4,6 +4,7 @@ package import DejaVuCore
 package struct ChooserSite: Hashable, Sendable {
   package enum Kind: Hashable, Sendable {
     case shadow(bits: Int)
+    case nested
     case lowRank(Placement)
   }
 
@@ -100,7 +101,7 @@ package final class PlannedRows<B: Backend>: Selector {
     switch policy {
     case .all: return .all
     case .nonzero: return .nonzero
-    case .oracle, .nearest, .shadow, .lowRank, .fixed, .random: break
+    case .oracle, .nearest, .shadow, .nested, .lowRank, .fixed, .random: break
     }
     guard let rows else { preconditionFailure("a policy that lists rows has room for them") }
     switch policy {
@@ -122,19 +123,19 @@ package final class PlannedRows<B: Backend>: Selector {
     let plan = sparsity.plan.layers[layer]
     let policy = axis == .heads ? plan.heads : plan.neurons
     guard let rows = axis == .heads ? heads[layer] : neurons[layer] else { return }
+    if let (kind, placement) = policy.chooser, let rule = policy.rule {
+      guard placements.contains(placement) else { return }
+      run(.init(layer: layer, axis: axis, kind: kind), rule, x, rows)
+      return
+    }
     switch policy {
-    case .all, .nonzero, .oracle, .nearest: return
-    case .shadow(let bits, let placement, let rule) where placements.contains(placement):
-      run(.init(layer: layer, axis: axis, kind: .shadow(bits: bits)), rule, x, rows)
-    case .lowRank(let placement, let rule) where placements.contains(placement):
-      run(.init(layer: layer, axis: axis, kind: .lowRank(placement)), rule, x, rows)
     case .fixed(let list) where placements.contains(.same):
       backend.assign(list, to: rows)
     case .random(let density, let seed) where placements.contains(.same):
       backend.assign(
         each: batch.map { randomRows(axis, layer, density, seed, $0.token, at: $0.position) },
         to: rows)
-    case .shadow, .lowRank, .fixed, .random: return
+    default: return
     }
   }
 

@@ -80,6 +80,9 @@ public enum RowPolicy: Hashable, Sendable {
   case nearest(ChoiceRule)
   /// W1 in a few bits, multiplied before the rows themselves.
   case shadow(bits: Int, Placement, ChoiceRule)
+  /// The high bits of W1's own codes, behind attention: a shadow of which chosen rows read only the
+  /// other half.
+  case nested(ChoiceRule)
   /// The trained low-rank predictor.
   case lowRank(Placement, ChoiceRule)
   /// The same rows for every token.
@@ -91,7 +94,25 @@ public enum RowPolicy: Hashable, Sendable {
   package var choosesRows: Bool {
     switch self {
     case .all, .nonzero, .oracle, .nearest: false
-    case .shadow, .lowRank, .fixed, .random: true
+    case .shadow, .nested, .lowRank, .fixed, .random: true
+    }
+  }
+
+  /// The chooser that the policy asks, and where it looks; nil where it asks none.
+  package var chooser: (kind: ChooserSite.Kind, placement: Placement)? {
+    switch self {
+    case .shadow(let bits, let placement, _): (.shadow(bits: bits), placement)
+    case .nested: (.nested, .afterAttention)
+    case .lowRank(let placement, _): (.lowRank(placement), placement)
+    case .all, .nonzero, .oracle, .nearest, .fixed, .random: nil
+    }
+  }
+
+  /// How the scores of the policy's chooser become a set; nil where it asks none.
+  package var rule: ChoiceRule? {
+    switch self {
+    case .shadow(_, _, let rule), .nested(let rule), .lowRank(_, let rule): rule
+    case .all, .nonzero, .oracle, .nearest, .fixed, .random: nil
     }
   }
 
@@ -99,7 +120,7 @@ public enum RowPolicy: Hashable, Sendable {
   var listsRows: Bool {
     switch self {
     case .all, .nonzero: false
-    case .oracle, .nearest, .shadow, .lowRank, .fixed, .random: true
+    case .oracle, .nearest, .shadow, .nested, .lowRank, .fixed, .random: true
     }
   }
 }

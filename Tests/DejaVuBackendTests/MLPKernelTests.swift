@@ -90,7 +90,7 @@ struct MLPRows {
               list: one.isListed ? list.baseAddress : nil, gated: isGated ? 1 : 0,
               activation: one.activation.kernelCode, skips: one.skips ? 1 : 0,
               threshold: one.threshold, down_norms: nil, scattered: one.isScattered ? 1 : 0,
-              prefetches_down: one.prefetchesDown ? 1 : 0)
+              prefetches_down: one.prefetchesDown ? 1 : 0, nested: nil)
             return kernels.mlp_rows(&job, first, count, &acc)
           }
         }

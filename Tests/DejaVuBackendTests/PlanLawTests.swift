@@ -108,13 +108,18 @@ final class PlanStory {
         sparsity: plan.map { sparsity($0, on: backend) }, defersKeys: defersKeys))
   }
 
-  /// The plan with the shadows that it names.
+  /// The plan with the shadows and halves that it names.
   func sparsity(_ plan: SparsityPlan, on backend: CPUBackend) -> Sparsity {
     var choosers: [ChooserSite: ChooserWeights] = [:]
     for (layer, rows) in plan.layers.enumerated() {
-      guard case .shadow(let bits, _, _) = rows.neurons else { continue }
-      choosers[ChooserSite(layer: layer, axis: .neurons, kind: .shadow(bits: bits))] =
-        ShadowMaker(backend: backend).shadow(layer: layer, bits: bits)
+      let maker = ShadowMaker(backend: backend)
+      guard let kind = rows.neurons.chooser?.kind else { continue }
+      let site = ChooserSite(layer: layer, axis: .neurons, kind: kind)
+      switch kind {
+      case .shadow(let bits): choosers[site] = maker.shadow(layer: layer, bits: bits)
+      case .nested: choosers[site] = maker.nested(layer: layer)
+      case .lowRank: preconditionFailure("nothing trained them")
+      }
     }
     return Sparsity(plan: plan, choosers: choosers)
   }

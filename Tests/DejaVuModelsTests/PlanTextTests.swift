@@ -13,7 +13,10 @@ struct PlanTextTests {
       .lowRank(.layerAhead, .highest(3)), .lowRank(.blockAhead, .threshold(1e-12)),
       .lowRank(.embedding, .highest(1)),
     ]
-    let nearest = [RowPolicy.nearest(.highest(9)), .nearest(.threshold(0.5))]
+    let nearest = [
+      RowPolicy.nearest(.highest(9)), .nearest(.threshold(0.5)), .nested(.threshold(-0.25)),
+      .nested(.highest(172)),
+    ]
     let shadows = Placement.allCases.flatMap { placement in
       [2, 4, 8].map { RowPolicy.shadow(bits: $0, placement, .threshold(1 / Float($0 * 3))) }
     }
@@ -88,6 +91,9 @@ struct PlanTextTests {
     ),
     (policy(#""kind":"nearest","count":0"#), "a count in plan 'p' is not from 1 to 172"),
     (text(heads: #"{"kind":"nearest","count":2}"#), "plan 'p' has nearest rows for heads"),
+    (text(heads: #"{"kind":"nested","count":2}"#), "plan 'p' has halves of rows for heads"),
+    (policy(#""kind":"nested""#), "'threshold' in plan 'p' is not a finite number"),
+    (policy(#""kind":"nested","count":173"#), "a count in plan 'p' is not from 1 to 172"),
     (policy(#""kind":"shadow","bits":3"#), "a shadow of plan 'p' has neither 2, 4 nor 8 bits"),
     (policy(#""kind":"shadow","bits":"4""#), "a shadow of plan 'p' has neither 2, 4 nor 8 bits"),
     (policy(#""kind":"shadow","bits":4"#), "a placement in plan 'p' is unknown"),

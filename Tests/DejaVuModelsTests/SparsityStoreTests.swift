@@ -112,6 +112,17 @@ struct SparsityStoreTests {
     }
   }
 
+  @Test func `a plan for halves of codes is refused where weights have none`() throws {
+    var saved = plan("1%", neurons: .nested(.threshold(0.25)))
+    saved.weightFormat = "int4-g64"
+    try SparsityStore.save(saved, model: model, path: file)
+    let store = try open()
+    #expect(
+      throws: PredictorError.unsuited(
+        path: file, plan: "1%", calibrated: "int4-g64", found: model.model.format.name)
+    ) { try store.resolve(saved, on: backend) }
+  }
+
   @Test func `predictors of another model are refused`() throws {
     _ = try writePredictors(fingerprint: "another")
     let expected = PredictorError.foreign(

@@ -221,6 +221,12 @@ typedef struct {
 } dejavu_groupwise_job;
 void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job);
 
+/// Rounds x, [nested->d], for rows in two halves; `scratch` holds dejavu_nested_scratch floats and is
+/// used as long as `nested` is.
+void dejavu_nested_round(const dejavu_kernels *kernels, dejavu_nested *nested, float *scratch,
+                         const float *x);
+size_t dejavu_nested_scratch(size_t d);
+
 /// Rounds one row of d floats to groupwise codes: [d · bits / 8 codes][d / 64 half scales], by the
 /// scale with the least squared error among a few shrunk ones.
 void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits);

@@ -15,9 +15,35 @@ enum { DEJAVU_F32 = 0, DEJAVU_F16 = 1, DEJAVU_BF16 = 2, DEJAVU_DTYPES = 3 };
 enum { DEJAVU_RELU = 0, DEJAVU_GELU = 1, DEJAVU_GELU_TANH = 2, DEJAVU_SILU = 3 };
 enum { DEJAVU_SCALAR = 0, DEJAVU_NEON = 1, DEJAVU_AVX2 = 2, DEJAVU_AVX512 = 3, DEJAVU_ISAS = 4 };
 
+/// A vector rounded to 8 bits: x ≈ step · q.
+typedef struct {
+  /// Arranged for the bits of the codes that it meets, by `groupwise_round`.
+  const int8_t *_Nullable q;
+  /// Σ q over each group, as floats.
+  const float *_Nullable group_sums;
+  float step;
+} dejavu_quantized_vector;
+
+/// Codes in two halves: code = 2^bits · high + low, and each half is a groupwise row. A chooser has
+/// read the high ones when the low ones of the chosen neurons are asked for.
+typedef struct {
+  /// [F][high_stride] groupwise rows, whose scales are 2^bits times those of the low ones.
+  const void *_Nullable high;
+  size_t high_stride;
+  /// Bytes of the low row that a neuron's bundle begins with.
+  size_t low_bytes;
+  /// Lanes of either row, a multiple of 64.
+  size_t d;
+  /// Bits of one half: 2 or 4.
+  int32_t bits;
+  /// x, and what rounding it has left over.
+  dejavu_quantized_vector x[2];
+} dejavu_nested;
+
 /// What one share of an MLP block computes: for each neuron dot, bias, activation, axpy.
 typedef struct {
-  /// [F][rows per neuron][row_stride bytes]: up, down; or gate, up, down.
+  /// [F][rows per neuron][row_stride bytes]: up, down; or gate, up, down. Of nested rows the first
+  /// one's low half.
   const void *bundle;
   size_t row_stride;
   size_t d;
@@ -37,6 +63,8 @@ typedef struct {
   int32_t scattered;
   /// Non-zero: the down row is prefetched with the up row, not once the activation is known.
   int32_t prefetches_down;
+  /// Coded rows: the first row of every neuron lies in two halves; NULL where it is whole.
+  const dejavu_nested *_Nullable nested;
 } dejavu_mlp_job;
 
 /// What happens to a tile of a product while it is in the cache: C = act(C + bias).
@@ -75,15 +103,6 @@ typedef struct {
   const float *_Nullable bias;
   const float *_Nullable gain;
 } dejavu_groupwise;
-
-/// A vector rounded to 8 bits: x ≈ step · q.
-typedef struct {
-  /// Arranged for the bits of the codes that it meets, by `groupwise_round`.
-  const int8_t *q;
-  /// Σ q over each group, as floats.
-  const float *group_sums;
-  float step;
-} dejavu_quantized_vector;
 
 /// Kernels over weights or cache entries of one stored type.
 typedef struct {
@@ -153,6 +172,9 @@ typedef struct {
   /// Rounds x (d lanes) to q in −127...127, arranged for codes of `bits` bits, and sums each group.
   /// Returns the step: the greatest magnitude is at 127.
   float (*groupwise_round)(int8_t *q, float *group_sums, const float *x, size_t d, int32_t bits);
+  /// rest = x − step · q, of a vector that `groupwise_round` has rounded; NaN where x is not finite.
+  void (*groupwise_rest)(float *rest, const dejavu_quantized_vector *rounded, const float *x,
+                         size_t d, int32_t bits);
   /// Rounds x to 16 bits, or 8, with a step per group, as products with rows of this format want it.
   void (*coded_round)(void *out, const float *x, size_t d, int32_t format);
   /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes.
@@ -167,6 +189,11 @@ typedef struct {
   /// out = columns first..<end of a row, exactly; both are multiples of 16.
   void (*coded_widen)(float *out, const void *row, size_t first, size_t end, size_t d,
                       int32_t format);
+  /// Parts a coded row of d columns, symmetric, 2 · bits a code, into two groupwise rows of `columns` lanes.
+  /// Returns what the high one is best multiplied by to stand for both; NaN where a scale is too
+  /// great to be multiplied by 2^bits.
+  float (*coded_halves)(void *high, void *low, const void *row, size_t d, size_t columns,
+                        int32_t format);
   /// `gemm` where B is coded rows of d columns.
   void (*coded_gemm)(const dejavu_gemm_job *job, int32_t format, size_t d, size_t n0, size_t count,
                      float *scratch);

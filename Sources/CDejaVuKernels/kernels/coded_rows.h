@@ -148,10 +148,16 @@ static void add_pending(coded_pending *pending, coded_sum *sum,
   }
 }
 
+static inline size_t coded_neuron(const dejavu_mlp_job *job, size_t entry) {
+  return job->list ? (size_t)job->list[entry] : entry;
+}
+
 static inline const uint8_t *coded_row(const dejavu_mlp_job *job, size_t entry, size_t row) {
-  size_t neuron = job->list ? (size_t)job->list[entry] : entry;
-  return (const uint8_t *)job->bundle +
-         (neuron * (job->gated ? 3 : 2) + row) * job->row_stride;
+  size_t first = job->nested ? job->nested->low_bytes : job->row_stride;
+  size_t others = job->gated ? 2 : 1;
+  const uint8_t *neuron = (const uint8_t *)job->bundle +
+                          coded_neuron(job, entry) * (first + others * job->row_stride);
+  return row == 0 ? neuron : neuron + first + (row - 1) * job->row_stride;
 }
 
 /// Rows `row` of the entries from `entry` up; past the end the last one stands in.
@@ -179,25 +185,45 @@ static void coded_downs(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_job *j
     rows[i] = pending->asked < pending->count ? pending->rows[pending->asked++] : idle[i];
 }
 
+/// Products of the first rows of the neurons from `entry` up, where they lie in two halves.
+static void nested_firsts(float y[CODED_QUAD], const dejavu_mlp_job *job,
+                          const nested_middles *middles, size_t entry, size_t end,
+                          const uint8_t *const low[CODED_QUAD]) {
+  const dejavu_nested *n = job->nested;
+  const uint8_t *high[CODED_QUAD];
+  for (size_t i = 0; i < CODED_QUAD; i++)
+    high[i] = (const uint8_t *)n->high +
+              coded_neuron(job, entry + i < end ? entry + i : end - 1) * n->high_stride;
+  nested_quad(y, high, low, n, middles);
+}
+
 /// What the down rows of the neurons from `entry` up are multiplied by. While their other rows are
 /// multiplied, those of later neurons are asked for.
 static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
-                              const coded_vector *x, const coded_shape *s, size_t entry,
-                              size_t end, coded_pending *pending) {
+                              const coded_vector *x, const coded_shape *s,
+                              const nested_middles *middles, size_t entry, size_t end,
+                              coded_pending *pending) {
   const uint8_t *rows[CODED_QUAD], *ahead[CODED_QUAD], *also[CODED_QUAD];
   float gate[CODED_QUAD], up[CODED_QUAD];
   coded_quad(rows, job, entry, end, 0);
   coded_quad(ahead, job, entry + CODED_LEAD, end, 0);
   coded_downs(also, job, pending, entry + CODED_LEAD, end, rows);
-  dot_quad(gate, rows, x, s, ahead, also);
+  if (job->nested) {
+    for (size_t i = 0; i < CODED_QUAD; i++) {
+      prefetch_span(ahead[i], job->nested->low_bytes);
+      if (also[i] != rows[i]) prefetch_span(also[i], s->row_bytes);
+    }
+    nested_firsts(gate, job, middles, entry, end, rows);
+  } else {
+    dot_quad(gate, rows, x, s, ahead, also);
+  }
   if (job->gated) {
     coded_quad(rows, job, entry, end, 1);
     coded_quad(ahead, job, entry + CODED_LEAD, end, 1);
     dot_quad(up, rows, x, s, ahead, rows);
   }
   for (size_t i = 0; i < CODED_QUAD; i++) {
-    size_t at = entry + i < end ? entry + i : end - 1;
-    size_t neuron = job->list ? (size_t)job->list[at] : at;
+    size_t neuron = coded_neuron(job, entry + i < end ? entry + i : end - 1);
     a[i] = finish_f32(job, neuron, gate[i], job->gated ? up[i] : gate[i]);
   }
 }
@@ -212,9 +238,11 @@ static size_t kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format, c
   coded_pending pending = {.count = 0, .cursor = first};
   coded_sum sum;
   begin_sum(&sum, &s, acc, 0, job->d);
+  nested_middles middles;
+  if (job->nested) begin_nested(&middles, job->nested);
   for (size_t entry = first; entry < end; entry += CODED_QUAD) {
     float a[CODED_QUAD];
-    coded_activations(a, job, &x, &s, entry, end, &pending);
+    coded_activations(a, job, &x, &s, &middles, entry, end, &pending);
     size_t waiting = pending.count;
     for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
       if (is_skipped_f32(job, entry + i, a[i])) continue;

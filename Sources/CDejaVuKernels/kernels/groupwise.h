@@ -240,3 +240,15 @@ static float kernel_groupwise_round(int8_t *q, float *group_sums, const float *x
   }
   return greatest / 127;
 }
+
+static void kernel_groupwise_rest(float *rest, const dejavu_quantized_vector *rounded,
+                                  const float *x, size_t d, int32_t bits) {
+  size_t planes = 8 / (size_t)bits, lanes = GROUP / planes, bytes = d / planes;
+  for (size_t g = 0; g < d / GROUP; g++)
+    for (size_t plane = 0; plane < planes; plane++) {
+      const int8_t *part = rounded->q + arranged_index(g * lanes, plane, planes, bytes);
+      size_t first = g * GROUP + plane * lanes;
+      for (size_t i = 0; i < lanes; i++)
+        rest[first + i] = x[first + i] - rounded->step * (float)part[i];
+    }
+}

@@ -54,6 +54,7 @@
 #else
 #include "coded_scalar.h"
 #endif
+#include "coded_nested.h"
 #include "coded_rows.h"
 
 #define ROW_KERNELS(suffix)                                                                     \
@@ -73,6 +74,7 @@
     .reduce = kernel_reduce,                                                                    \
     .add = kernel_add, .pack_a = kernel_pack_a, .pack_a_bf16 = BF16_KERNEL(kernel_pack_a_bf16), \
     .groupwise_scores = kernel_groupwise_scores, .groupwise_round = kernel_groupwise_round,     \
+    .groupwise_rest = kernel_groupwise_rest, .coded_halves = kernel_coded_halves,               \
     .coded_round = kernel_coded_round, .coded_dot_rows = kernel_coded_dot_rows,                 \
     .coded_axpy_rows = kernel_coded_axpy_rows, .coded_mlp_rows = kernel_coded_mlp_rows,         \
     .coded_widen = kernel_coded_widen, .coded_gemm = kernel_coded_gemm,                         \

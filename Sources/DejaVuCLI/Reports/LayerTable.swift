@@ -62,13 +62,9 @@ struct LayerTable {
   }
 
   private func weights(_ axis: RowAxis, _ layer: Int) -> ChooserWeights? {
-    let kind: ChooserSite.Kind
-    switch policy(axis, layer) {
-    case .shadow(let bits, _, _): kind = .shadow(bits: bits)
-    case .lowRank(let placement, _): kind = .lowRank(placement)
-    default: return nil
+    policy(axis, layer).chooser.flatMap {
+      sparsity.choosers[ChooserSite(layer: layer, axis: axis, kind: $0.kind)]
     }
-    return sparsity.choosers[ChooserSite(layer: layer, axis: axis, kind: kind)]
   }
 
   /// The policy in words, with the rank of a low-rank predictor.

@@ -136,6 +136,7 @@ struct PlanTable {
     case .nearest: "nearest"
     case .shadow(let bits, let placement, let rule):
       "shadow, \(bits) bits" + place(placement) + word(rule)
+    case .nested(let rule): "high bits" + word(rule)
     case .lowRank(let placement, let rule): "low rank" + place(placement) + word(rule)
     case .fixed(let rows): "\(rows.count) fixed"
     case .random(let density, _): "random \(density)"

@@ -152,6 +152,12 @@ package final class Calibrator {
           }
         }
       }
+      if options.target.choosesNeurons, let weights = maker.nested(layer: layer) {
+        field.append(
+          Competitor(
+            site: ChooserSite(layer: layer, axis: .neurons, kind: .nested),
+            placement: .afterAttention, weights: weights))
+      }
       return field.filter {
         $0.site.axis == .heads ? options.target.choosesHeads : options.target.choosesNeurons
       }

@@ -16,6 +16,7 @@ struct Competitor {
   func policy(_ rule: ChoiceRule) -> RowPolicy {
     switch site.kind {
     case .shadow(let bits): .shadow(bits: bits, placement, rule)
+    case .nested: .nested(rule)
     case .lowRank: .lowRank(placement, rule)
     }
   }
@@ -24,6 +25,7 @@ struct Competitor {
   var word: String {
     switch site.kind {
     case .shadow(let bits): "shadow, \(bits) bits, \(placement.rawValue)"
+    case .nested: "high bits, \(weights.first.bits) of \(2 * weights.first.bits)"
     case .lowRank: "low rank \(weights.first.rows), \(placement.rawValue)"
     }
   }

@@ -56,12 +56,7 @@ package struct Confirmation: Sendable {
 
   private static func neuronChooserBytes(_ sparsity: Sparsity) -> Int {
     sparsity.plan.layers.enumerated().reduce(0) { sum, entry in
-      let kind: ChooserSite.Kind
-      switch entry.element.neurons {
-      case .shadow(let bits, _, _): kind = .shadow(bits: bits)
-      case .lowRank(let placement, _): kind = .lowRank(placement)
-      default: return sum
-      }
+      guard let kind = entry.element.neurons.chooser?.kind else { return sum }
       let site = ChooserSite(layer: entry.offset, axis: .neurons, kind: kind)
       return sum + (sparsity.choosers[site]?.byteCount ?? 0)
     }

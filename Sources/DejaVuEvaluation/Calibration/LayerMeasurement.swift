@@ -72,16 +72,21 @@ struct LayerCosts {
   ///   - density: share of rows chosen.
   ///   - active: of neurons, the share of rows that is chosen and not zero, whose down rows are
   ///     read; of heads without meaning.
-  ///   - chooser: bytes that choosing reads.
+  ///   - chooser: what chooses; nil where nothing does.
   /// - Returns: 1 where everything is read and nothing chooses.
   func byteShare(
-    _ axis: RowAxis, density: Double, active: Double, chooser: Int
+    _ axis: RowAxis, density: Double, active: Double, chooser: ChooserWeights?
   ) -> Double {
-    let own = Double(chooser) / max(all(axis), 1)
+    let own = Double(chooser?.byteCount ?? 0) / max(all(axis), 1)
     switch axis {
     case .neurons:
       let kinds = Double(layer.bundle.rowsPerNeuron)
-      return own + density * (kinds - 1) / kinds + active / kinds
+      var firsts = density * (kinds - 1) / kinds
+      if let half = chooser?.nested?.lowBytes {
+        let row = Double(layer.bundle.matrix.rowBytes)
+        firsts -= density * (1 - Double(half) / row) / kinds
+      }
+      return own + firsts + active / kinds
     case .heads:
       // Keys and values of heads that nobody chose are settled once a window.
       let late = bytes([layer.key, layer.value]) / max(all(.heads), 1) / Double(max(window, 1))
@@ -116,7 +121,7 @@ extension MeasuredCompetitor {
       policy: competitor.policy(choice(threshold, rule)),
       byteShare: costs.byteShare(
         axis, density: density, active: curve.activeDensity(above: threshold),
-        chooser: competitor.weights.byteCount),
+        chooser: competitor.weights),
       weight: costs.weight(axis), divergence: Self.interpolate(points, at: missed),
       mass: 1 - missed, density: density, recall: curve.recall(above: threshold),
       precision: curve.precision(above: threshold))

@@ -111,7 +111,7 @@ struct LayerMeasurer {
     let active = truth.activeDensity(above: -.infinity)
     return RowCandidate(
       policy: axis == .heads ? .all : .nonzero,
-      byteShare: costs.byteShare(axis, density: 1, active: active, chooser: 0),
+      byteShare: costs.byteShare(axis, density: 1, active: active, chooser: nil),
       weight: costs.weight(axis), divergence: 0, mass: 1, density: 1, recall: 1,
       precision: axis == .heads ? 1 : active)
   }

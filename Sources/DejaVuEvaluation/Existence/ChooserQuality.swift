@@ -46,14 +46,14 @@ package struct ChooserQuality: Codable, Hashable, Sendable {
     _ layer: Int, _ axis: RowAxis, _ plan: LayerPlan, _ choosers: [ChooserSite: ChooserWeights],
     _ figures: RowFigures
   ) -> ChooserRow? {
-    let (word, place, kind): (String, Placement, ChooserSite.Kind)
-    switch axis == .heads ? plan.heads : plan.neurons {
-    case .shadow(let bits, let placement, _):
-      (word, place, kind) = ("shadow", placement, .shadow(bits: bits))
-    case .lowRank(let placement, _):
-      (word, place, kind) = ("low-rank", placement, .lowRank(placement))
-    default: return nil
-    }
+    let policy = axis == .heads ? plan.heads : plan.neurons
+    guard let (kind, place) = policy.chooser else { return nil }
+    let word =
+      switch kind {
+      case .shadow: "shadow"
+      case .nested: "nested"
+      case .lowRank: "low-rank"
+      }
     let weights = choosers[ChooserSite(layer: layer, axis: axis, kind: kind)]
     let prefix = axis == .heads ? "head_" : ""
     let planned = { (key: String) in Figure(plan.measured[prefix + key]) }

@@ -52,7 +52,7 @@ package struct TaskColumn: Sendable {
 }
 
 extension ChooserSite {
-  fileprivate var isShadow: Bool { if case .shadow = kind { true } else { false } }
+  fileprivate var isShadow: Bool { if case .lowRank = kind { false } else { true } }
   fileprivate var order: String { "\(layer) \(axis.rawValue) \(kind)" }
 }
 

@@ -18,6 +18,8 @@ public enum PredictorError: Error, Hashable, Sendable {
   case shapeMismatch(path: String, tensor: String, expected: [Int], found: [Int])
   /// An entry has a value that no predictor of this model can have.
   case invalidEntry(path: String, entry: Int, field: String, found: String, expected: String)
+  /// A plan parts codes into halves that these weights do not have.
+  case unsuited(path: String, plan: String, calibrated: String, found: String)
   /// Writing failed; what had the name still has it.
   case unwritable(path: String, reason: String)
 }
@@ -43,6 +45,10 @@ extension PredictorError: CustomStringConvertible {
     case .invalidEntry(let path, let entry, let field, let found, let expected):
       "entry \(entry) of the predictors '\(escaped(path))' has \(escaped(found)) for "
         + "'\(escaped(field))', not \(expected); train them again"
+    case .unsuited(let path, let plan, let calibrated, let found):
+      "plan '\(escaped(plan))' in '\(escaped(path))' chooses neurons by the high bits of "
+        + "\(escaped(calibrated)) codes, and these weights are \(escaped(found)); make a plan for them "
+        + "with 'dejavu calibrate'"
     case .unwritable(let path, let reason):
       "cannot write the predictors '\(escaped(path))': \(escaped(reason)); choose another place "
         + "with --out"
