@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from cuda_card import SUFFIXES, make
+from cuda_card import SUFFIXES, TYPES, make
+from cuda_codes import Codes, planes
 
 # Weights are multiplied in float32; keys and values are rounded to halves.
 LIMIT, HALF_LIMIT = 5e-6, 6e-4
@@ -27,24 +28,48 @@ def tables(c, positions, half):
 class Layer:
     """Weights of one layer's heads, and what its cache should hold."""
 
-    def __init__(self, c, dtype, head, groups, per_group, half, window, capacity):
+    def __init__(self, c, dtype, head, groups, per_group, half, window, capacity, width=96):
         self.c, self.dtype, self.head, self.groups = c, dtype, head, groups
         self.per_group, self.half, self.window, self.capacity = per_group, half, window, capacity
-        self.width, self.padded_head = 96, (head + 7) // 8 * 8
+        self.width, self.padded_head = width, (head + 7) // 8 * 8
         heads = groups * per_group
-        self.query, self.key, self.value = (
-            c.floats(rows * head, self.width, dtype=dtype, spread=0.1)
-            for rows in (heads, groups, groups))
+        self.draw_weights([rows * head for rows in (heads, groups, groups)])
         self.biases = [c.floats(rows * head) for rows in (heads, groups, groups)]
         self.cosines, self.sines = tables(c, capacity, half)
         shape = (groups, capacity, self.padded_head)
         self.keys, self.values = (torch.zeros(shape, dtype=torch.float16, device=c.card.device)
                                   for _ in range(2))
-        self.kept = c.blank(max(window, 1), 256).half()
         self.settled = torch.zeros(groups, dtype=torch.int32, device=c.card.device)
         self.inputs = c.floats(capacity, self.width)
-        self.halves = torch.zeros(capacity, 256, dtype=torch.float16, device=c.card.device)
+        self.round_inputs()
+        self.kept = c.blank(max(window, 1), self.kept_stride).half()
+
+    def draw_weights(self, rows):
+        self.query, self.key, self.value = (
+            self.c.floats(many, self.width, dtype=self.dtype, spread=0.1) for many in rows)
+        self.weights = [each.double() for each in (self.query, self.key, self.value)]
+        self.padded_width = self.row_stride = self.width
+        self.suffix, self.limit = SUFFIXES[self.dtype], LIMIT
+        # Tensor cores take halves; others meet them one warp to a pair of rows.
+        self.is_tiled, self.scale_bytes = self.dtype == torch.float16, 0
+
+    def round_inputs(self):
+        self.kept_stride = (self.width + 255) // 256 * 256
+        self.halves = torch.zeros(self.capacity, self.kept_stride, dtype=torch.float16,
+                                  device=self.c.card.device)
         self.halves[:, :self.width] = self.inputs.half()
+        self.met = self.inputs.half().double()
+
+    def launch_shape(self):
+        """Threads, shared bytes, and recent inputs that a block keeps."""
+        lists = 8 * self.groups * (self.window // 4 + 2)
+        if not self.is_tiled:
+            return 256, 2 * self.kept_stride + lists, 0
+        recent = min(2, max(self.window - 1, 0))
+        input_stride = (2 * self.kept_stride + 127) // 128 * 128 + 64
+        warps = TYPES["dv_code_tile_warps" if self.scale_bytes else "dv_tile_warps"]
+        stage = TYPES["dv_tile_bytes"] + self.scale_bytes
+        return 32 * warps, warps * stage + (1 + recent) * input_stride + lists, recent
 
     def project(self, position, chosen, only_settles=False):
         c, heads = self.c, self.groups * self.per_group
@@ -53,16 +78,18 @@ class Layer:
             "choice", count=c.integers([len(chosen)]), list=chosen, all=self.groups,
             stride=self.groups)
         self.choice = groups
-        c.card.launch(f"project_heads_{SUFFIXES[self.dtype]}", (3,), 256, make(
+        threads, shared, recent = self.launch_shape()
+        c.card.launch(f"project_heads_{self.suffix}", (3,), threads, make(
             "project_arguments", groups=groups, x=self.halves[position],
             positions=c.integers([position]), query=self.query, key=self.key, value=self.value,
             query_bias=self.biases[0], key_bias=self.biases[1], value_bias=self.biases[2],
             queries=self.queries, keys=self.keys, values=self.values, kept=self.kept,
             settled=self.settled, cosines=self.cosines, sines=self.sines, counters=counters,
-            width=self.width, padded_width=self.width, row_stride=self.width, head=self.head,
-            padded_head=self.padded_head, heads_per_group=self.per_group, group_count=self.groups,
-            capacity=self.capacity, window=self.window, kept_stride=256, rotary_half=self.half,
-            settles_only=int(only_settles)), 2 * 256 + 8 * self.groups * (self.window // 4 + 2))
+            width=self.width, padded_width=self.padded_width, row_stride=self.row_stride,
+            head=self.head, padded_head=self.padded_head, heads_per_group=self.per_group,
+            group_count=self.groups, capacity=self.capacity, window=self.window,
+            kept_stride=self.kept_stride, rotary_half=self.half, recent=recent,
+            settles_only=int(only_settles)), shared)
         return counters
 
     def attend(self, position, splits, slopes=None, sliding=0):
@@ -93,15 +120,15 @@ class Layer:
 
     def product(self, weight, bias, positions):
         # Inputs are multiplied as they are kept.
-        y = self.inputs[positions].half().double() @ weight.double().T + bias.double()
+        y = self.met[positions] @ weight.T + bias.double()
         return y.view(len(positions), -1, self.head)
 
     def expected_cache(self, positions):
         """Keys and values `[groups, positions, h]` in float64."""
-        key = self.product(self.key, self.biases[1], positions).transpose(0, 1)
+        key = self.product(self.weights[1], self.biases[1], positions).transpose(0, 1)
         c, s = self.cosines[positions].double(), self.sines[positions].double()
         return turned(key, c, s, self.half), self.product(
-            self.value, self.biases[2], positions).transpose(0, 1)
+            self.weights[2], self.biases[2], positions).transpose(0, 1)
 
     def expected_context(self, position, slopes=None, sliding=0):
         query = self.queries.double().view(-1, self.head)
@@ -117,12 +144,33 @@ class Layer:
         return torch.einsum("gmp,gph->gmh", scores.softmax(-1), values).reshape(-1, self.head)
 
 
-def check_projection(c, dtype, head, groups, per_group, half, window):
+class CodedLayer(Layer):
+    """The same in codes; `dtype` is (bits, group, zeros)."""
+
+    def draw_weights(self, rows):
+        bits, group, zeros = self.dtype
+        made = [Codes(self.c, many, self.width, bits, group, zeros) for many in rows]
+        self.query, self.key, self.value = (each.rows for each in made)
+        self.weights = [each.weights for each in made]
+        self.padded_width, self.row_stride = made[0].padded, made[0].stride
+        self.suffix, self.limit, self.is_tiled = f"i{bits}", 1e-4, True
+        groups = 1024 // bits // group
+        scales = 32 * (2 * groups + zeros * ((bits // 4 * groups + 6) // 4 * 4))
+        self.scale_bytes = (scales + 15) // 16 * 16
+
+    def round_inputs(self):
+        self.halves = torch.stack([planes(self.c, x, self.width) for x in self.inputs])
+        self.c.card.wait()
+        self.kept_stride, self.met = self.halves.shape[1] // 2, self.inputs.double()
+
+
+def check_projection(c, kind, dtype, head, groups, per_group, half, window, width=96):
     """Steps with changing sets: what is settled equals the eager cache, what is owed is kept."""
-    what = f"{dtype} head {head}, {groups} x {per_group}, rotary {half}, window {window}"
-    layer, steps = Layer(c, dtype, head, groups, per_group, half, window, 32), 13
-    eager = Layer(c, dtype, head, groups, per_group, half, 0, 32)
-    for name in ("query", "key", "value", "biases", "inputs", "halves"):
+    what = (f"{dtype} head {head}, {groups} x {per_group}, rotary {half}, window {window}, "
+            f"width {width}")
+    layer, steps = kind(c, dtype, head, groups, per_group, half, window, 32, width), 13
+    eager = kind(c, dtype, head, groups, per_group, half, 0, 32, width)
+    for name in ("query", "key", "value", "weights", "biases", "inputs", "halves", "met"):
         setattr(eager, name, getattr(layer, name))
     for position in range(steps):
         chosen = None if position % 5 == 4 else c.draw(position % groups, groups)
@@ -136,9 +184,9 @@ def check_projection(c, dtype, head, groups, per_group, half, window):
             [len(rows), len(touched), sum(owed), max(owed + [0])]))
         lanes = per_group * head
         got = layer.queries.view(groups, lanes)[rows]
-        query = layer.product(layer.query, layer.biases[0], torch.tensor([position]))
+        query = layer.product(layer.weights[0], layer.biases[0], torch.tensor([position]))
         c.compare(f"project_heads {what}, step {position}: queries", got,
-                  query.view(groups, lanes)[rows])
+                  query.view(groups, lanes)[rows], layer.limit)
         layer.attend(position, 3)
         eager.project(position, None)
         eager.attend(position, 3)
@@ -150,6 +198,12 @@ def check_projection(c, dtype, head, groups, per_group, half, window):
     c.compare(f"project_heads {what}: values", layer.values[:, :steps, :head], values, HALF_LIMIT)
     c.same(f"deferred keys are eager keys, bit for bit, {what}", layer.keys, eager.keys)
     c.same(f"deferred values are eager values, bit for bit, {what}", layer.values, eager.values)
+
+
+def check_coded(c, *codes):
+    """Heads of weights in codes (bits, group, zeros)."""
+    for case in [(64, 3, 1, 0, 12, 600), (40, 4, 2, 8, 6, 2200), (128, 2, 1, 0, 0, 96)]:
+        check_projection(c, CodedLayer, codes, *case)
 
 
 def check_reading(c, length, head, groups, per_group, half, splits, alibi, sliding):
@@ -248,7 +302,8 @@ def check(c):
         for head, groups, per_group, half, window in [
                 (128, 4, 1, 0, 8), (64, 5, 1, 0, 0), (80, 3, 1, 0, 4), (64, 3, 2, 32, 8),
                 (40, 4, 2, 8, 6)]:
-            check_projection(c, dtype, head, groups, per_group, half, window)
+            check_projection(c, Layer, dtype, head, groups, per_group, half, window)
+        check_projection(c, Layer, dtype, 20, 3, 1, 0, 12, 1504)
     lengths = (1, 31, 128, 300) if c.scale > 1 else (1, 31, 128, 1024, 2048)
     for length in lengths:
         for case in [(128, 4, 1, 0, 16, False, 0), (64, 3, 2, 32, 7, False, 0),

@@ -35,9 +35,9 @@ def vector_bytes(width):
 
 
 def tiles_of(x, width, tile=48):
-    """What a stream knows of its tiles of columns: sums, and squares of distances from means."""
+    """What a stream knows of its tiles of columns: sums, squares of distances from means, sizes."""
     parts = [x[i:min(i + tile, width)].double() for i in range(0, width, tile)]
-    return torch.tensor([[p.sum(), (p - p.mean()).square().sum()] for p in parts],
+    return torch.tensor([[p.sum(), (p - p.mean()).square().sum(), p.abs().max()] for p in parts],
                         dtype=torch.float32, device=x.device)
 
 
@@ -110,7 +110,7 @@ def prepared(c, what, x, width, norm, dtype, expected):
     floats, by_eight = c.blank(arranged(width)), int(dtype != torch.float32)
     kept, columns = c.blank(arranged(width), dtype=torch.float16), (width + 63) // 64 * 64
     rounded, units = c.blank(columns, dtype=torch.int8), c.blank(1)
-    c.card.launch("prepare_vectors", (1, 1), 1024, make("prepare_arguments", jobs=[make(
+    c.card.launch("prepare_vectors", (1, 1, 2), 1024, make("prepare_arguments", jobs=[make(
         "prepare_job", norm=norm, x=x, floats=floats, kept=kept, rounded=rounded, units=units,
         width=width, columns=columns, rounded_stride=columns, by_eight=by_eight)]),
         3 * vector_bytes(width))
@@ -226,7 +226,7 @@ def check_mlp(c, dtype):
 def check_add(c, what, slices, parts, width):
     stream, bias = c.floats(width), c.floats(width)
     added = stream.double() + parts.double().sum(0)[:width] + bias.double()
-    tiles = c.blank(-(-width // 128), 2)
+    tiles = c.blank(-(-width // 128), 3)
     c.card.launch("add_parts", (-(-width // 128), 1), 512, make(
         "add_arguments", x=stream, parts=parts, bias=bias, tiles=tiles, width=width, stride=width,
         slices=slices, part_stride=parts.shape[1]))
@@ -234,6 +234,7 @@ def check_add(c, what, slices, parts, width):
     expected = tiles_of(stream, width, 128)
     c.compare(f"add_parts {what}: sums of tiles", tiles[:, 0], expected[:, 0], 1e-4)
     c.compare(f"add_parts {what}: squares of tiles", tiles[:, 1], expected[:, 1])
+    c.same(f"add_parts {what}: greatest sizes", tiles[:, 2], expected[:, 2])
 
 
 def check_sizes(c, dtype):
@@ -307,6 +308,7 @@ def check_scores(c):
                 "prepare_job", norm=make("norm", epsilon=1e-6, kind=2), x=x, rounded=eights,
                 units=units, width=width, x_stride=padded(width), columns=columns,
                 rounded_stride=columns)]), 3 * vector_bytes(width))
+            shared_out(c, bits, x[0], width, columns, eights[0], units[:1])
             job = dict(
                 rounded=eights, units=units, codes=codes, scales=scales, bias=bias, gain=gain,
                 width=width, columns=columns, rows=rows, bits=bits, rounded_stride=columns,
@@ -333,6 +335,19 @@ def check_scores(c):
     unit = x.double().abs().max() / 127
     c.compare("score_rows of floats", scores,
               ((x.double() / unit).round() * unit) @ weights[:, :width].T, 1e-3)
+
+
+def shared_out(c, bits, x, width, columns, rounded, units):
+    """The same from several blocks, which know the sums of tiles."""
+    eights, unit = c.blank(columns, dtype=torch.int8), c.blank(1)
+    norm = make("norm", tiles=tiles_of(x[:width], width), epsilon=1e-6, kind=2, tile_width=48)
+    c.card.launch("prepare_vectors", (1, 1, 3), 1024, make("prepare_arguments", jobs=[make(
+        "prepare_job", norm=norm, x=x, rounded=eights, units=unit, width=width, columns=columns,
+        rounded_stride=columns)]), 3 * vector_bytes(width))
+    c.compare(f"prepare_vectors {bits} bits, {width} columns shared out: unit", unit, units, 1e-6)
+    # Sums in another order bring an element to the other side of a half now and then.
+    c.compare(f"prepare_vectors {bits} bits, {width} columns shared out", eights.float(),
+              rounded.float(), 2e-3)
 
 
 def check_listed(c, what, job, rows, expected, shared):
@@ -463,6 +478,8 @@ def main():
     for codes in [(64, 0), (32, 1)] if options.host else [(128, 0), (64, 0), (64, 1), (32, 1)]:
         c.card = card_with(codes)
         cuda_codes.check(c, *codes)
+        for bits in (4, 8):
+            cuda_attention.check_coded(c, bits, *codes)
     print(f"{len(c.rows)} checks on {card.name}, {c.failed} failed")
     sys.exit(c.failed > 0)
 

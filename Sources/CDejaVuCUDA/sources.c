@@ -14,9 +14,15 @@ static const char text[] = {
     ,
 #embed "kernels/stream.cu"
     ,
-#embed "kernels/attention.cu"
+#embed "kernels/debts.cuh"
     ,
-#embed "kernels/groupwise_heads.cu"
+#embed "kernels/project_tiles.cu"
+    ,
+#embed "kernels/groupwise_tiles.cuh"
+    ,
+#embed "kernels/project.cu"
+    ,
+#embed "kernels/attention.cu"
     ,
 #embed "kernels/gather.cu"
     ,

@@ -84,16 +84,18 @@ extension CUDABackend {
     job.settles_only = settlesOnly ? 1 : 0
     let pairs = (a.heads + 2 * a.kvHeads) * ((a.headWidth + 1) / 2)
     let lists = 8 * a.kvHeads * (cache.window / 4 + 2)
-    guard weights.query.kernelType.isCoded else {
+    guard let tiles = HeadTiles(weights.query, cache: cacheLayout.dtype) else {
       return launch(
         .projectHeads, weights.query.kernelType, Grid(geometry.blocks(rows: pairs, warps: 8)),
         sharedBytes: cacheLayout.keptBytes + lists, job)
     }
-    let recent = recentInputs(weights.query, beside: lists, window: cache.window)
+    let recent = tiles.recentInputs(
+      window: cache.window, lists: lists, sharedBytes: device.blockSharedBytes)
     job.recent = Int32(recent)
     launch(
-      .projectHeads, weights.query.kernelType, Grid(geometry.blocks(rows: pairs, warps: 6)),
-      sharedBytes: (1 + recent) * weights.query.vectorBytes + lists, job)
+      .projectHeads, weights.query.kernelType,
+      Grid(min((pairs + tiles.pairs - 1) / tiles.pairs, geometry.multiprocessors)),
+      sharedBytes: tiles.ringBytes + (1 + recent) * tiles.inputStride + lists, job)
   }
 
   /// Layers take turns in paying their debts, so that no single token pays for all.

@@ -112,8 +112,10 @@ extension CUDABackend {
       }
     }
     let width = jobs.reduce(0) { max($0, Int($1.width)) }
+    // A block has 4096 columns where the sums of a vector's tiles are known.
+    let shares = isSingle ? (LaunchGeometry.arranged(width) + 4095) / 4096 : 1
     launch(
-      .prepareVectors, Grid(jobs.count, choices.isEmpty ? 1 : batch.tokens.count),
+      .prepareVectors, Grid(jobs.count, choices.isEmpty ? 1 : batch.tokens.count, shares),
       sharedBytes: 3 * LaunchGeometry.vectorBytes(width), arguments)
     return places
   }

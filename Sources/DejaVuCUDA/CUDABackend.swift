@@ -244,7 +244,8 @@ package final class CUDABackend: Backend {
     roundChoices()
     module.allow(kernel, type, sharedBytes: sharedBytes)
     launches.append(
-      module.function(kernel, type), threads: kernel.threads(type), grid: grid,
+      module.function(kernel, type), threads: kernel.threads(type, cache: cacheLayout.dtype),
+      grid: grid,
       sharedBytes: sharedBytes, awaits: kernel.awaits, arguments)
     launchNumber += 1
   }

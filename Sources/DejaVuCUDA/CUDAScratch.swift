@@ -70,7 +70,7 @@ final class CUDAScratch {
       what: "a vector")
     preparedKept = try DeviceMemory(device, byteCount: layout.keptBytes, what: "a vector")
     tileSums = try DeviceMemory(
-      device, byteCount: 8 * ((a.hidden + 127) / 128), what: "sums of tiles")
+      device, byteCount: 12 * ((a.hidden + 127) / 128), what: "sums of tiles")
     let (jobs, universe) = (Int(dv_score_jobs), max(a.neurons, a.kvHeads))
     let (scoreStride, markStride) = (Padding.width(universe), Padding.width(universe / 32 + 8))
     jobScores = CUDABuffer(

@@ -76,14 +76,6 @@ extension LaunchGeometry {
 }
 
 extension CUDABackend {
-  /// How many recent inputs find room in a block's shared memory beside `bytes` and the token's own.
-  func recentInputs(_ query: RowMatrix, beside bytes: Int, window: Int) -> Int {
-    guard query.kernelType.isCoded, window > 1 else { return 0 }
-    // Two blocks on a multiprocessor, as all kernels share its memory.
-    let room = min(device.blockSharedBytes, 64 << 10) - (2 << 10) - bytes
-    return max(0, min(3, window - 1, room / query.vectorBytes - 1))
-  }
-
   /// Elements of one kept input, in the cache's type: as heads read it.
   static func keptStride(of model: PackedModel, _ options: CUDAOptions) -> Int {
     let size = cacheType(of: model, options).size

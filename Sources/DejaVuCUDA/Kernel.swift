@@ -87,10 +87,11 @@ enum KernelType: String, CaseIterable {
 }
 
 extension Kernel {
-  /// Threads of a block: kernels of codes keep more in registers.
-  func threads(_ type: KernelType) -> Int {
+  /// Threads of a block, where inputs of heads are kept in `cache`: kernels of codes keep more in
+  /// registers, and tensor cores take more warps.
+  func threads(_ type: KernelType, cache: DType = .float32) -> Int {
     switch self {
-    case .projectHeads where type.isCoded: 192
+    case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * HeadTiles.warps(type)
     case .raiseNeurons where type.isCoded: 384
     default: shape.threads
     }
@@ -116,6 +117,8 @@ package final class KernelModule {
   /// Of a multiprocessor's shared memory, what all kernels that overlap are set to, in per cent of
   /// its greatest: two blocks, and no change between one kernel and the next.
   private static let carveout: Int32 = 57
+  /// The same in bytes, less than every card has that overlaps launches.
+  static let sharedBytes = 130 << 10
 
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where the card does not take the code.
   package init(

@@ -27,6 +27,7 @@ struct Fiber {
 /// Where the lanes of a warp meet.
 struct Warp {
   uint32_t values[2][lanes];
+  Share shares[2][lanes];
   unsigned arrived = 0, round = 0;
 };
 
@@ -145,6 +146,15 @@ uint32_t shuffle(uint32_t value, unsigned lane) {
   }
   while (warp.round == round) yield();
   return values[lane % lanes];
+}
+
+const Share *exchange(const Share &own) {
+  Block &b = block();
+  Warp &warp = b.warps[b.current / lanes];
+  Share *shares = warp.shares[warp.round % 2];
+  shares[b.current % lanes] = own;
+  shuffle(0, 0);
+  return shares;
 }
 
 uint32_t ballot(bool value) {

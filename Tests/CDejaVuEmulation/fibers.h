@@ -19,6 +19,15 @@ void wait_for_block();
 /// Leaves `value` and reads that of another lane of the warp; all 32 lanes must come.
 uint32_t shuffle(uint32_t value, unsigned lane);
 
+/// What a lane brings to an exchange: eight words.
+struct Share {
+  uint32_t words[8];
+};
+
+/// Leaves `own` and returns those of all 32 lanes, which must come; they stay until the lane's next but
+/// one exchange.
+const Share *exchange(const Share &own);
+
 /// A bit for every lane of the warp whose `value` is not zero.
 uint32_t ballot(bool value);
 

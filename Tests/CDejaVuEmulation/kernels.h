@@ -121,6 +121,7 @@ DEVICE void fetch_ahead(const void *) {}
 DEVICE void copy_quad(void *to, const void *from);
 DEVICE void await_copies() {}
 DEVICE void publish() {}
+DEVICE void publish_to_block() {}
 template <class T> DEVICE T fresh(const T *from) { return *from; }
 
 #pragma clang diagnostic push
@@ -134,11 +135,46 @@ DEVICE Quad stream(const void *from) {
 DEVICE f16 stream_half(const f16 *from) { return *from; }
 DEVICE void copy_quad(void *to, const void *from) { *(Quad *)to = stream(from); }
 
+/// A product of 16 rows with 8 columns as a warp holds them, `each` neighbours to a word.
+template <int each, class Sum, class Product>
+DEVICE void multiply_warp(Sum (&sums)[4], const u32 (&rows)[4], u32 first, u32 second, Product product) {
+  int lane = threadIdx.x % 32;
+  const emulation::Share *all =
+      emulation::exchange({{rows[0], rows[1], rows[2], rows[3], first, second, 0, 0}});
+  for (int i = 0; i < 4; i++) {
+    int row = lane / 4 * 4, column = (lane % 4 * 2 + i % 2) * 4;
+    for (int j = 0; j < 4; j++)
+      for (int half = 0; half < 2; half++)
+        for (int k = 0; k < each; k++)
+          sums[i] += product(all[row + j].words[i / 2 + 2 * half], all[column + j].words[4 + half], k);
+  }
+}
+template <class T> DEVICE float half_product(u32 a, u32 b, int k) {
+  T first, second;
+  first.bits = (u16)(a >> (16 * k));
+  second.bits = (u16)(b >> (16 * k));
+  return widen(first) * widen(second);
+}
+DEVICE void multiply_tile(float (&sums)[4], const u32 (&rows)[4], u32 first, u32 second, f16) {
+  multiply_warp<2>(sums, rows, first, second, half_product<f16>);
+}
+DEVICE void multiply_tile(float (&sums)[4], const u32 (&rows)[4], u32 first, u32 second, bf16) {
+  multiply_warp<2>(sums, rows, first, second, half_product<bf16>);
+}
+DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 second) {
+  multiply_warp<4>(sums, rows, first, second, [](u32 a, u32 b, int k) {
+    return (int)(signed char)(a >> (8 * k) & 255) * (int)(signed char)(b >> (8 * k) & 255);
+  });
+}
+
 #include "../../Sources/CDejaVuCUDA/kernels/score.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise.cuh"
 #include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/debts.cuh"
+#include "../../Sources/CDejaVuCUDA/kernels/project_tiles.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_tiles.cuh"
+#include "../../Sources/CDejaVuCUDA/kernels/project.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
-#include "../../Sources/CDejaVuCUDA/kernels/groupwise_heads.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"

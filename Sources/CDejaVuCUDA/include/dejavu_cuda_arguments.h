@@ -12,8 +12,8 @@ typedef unsigned long long dv_address;
 typedef struct {
   /// `[width]` floats; 0 where there is none.
   dv_address weight, bias;
-  /// float `[tiles, 2]`: of every tile of the vector its sum, and the squares of the distances from
-  /// its own mean; 0 where nobody has them.
+  /// float `[tiles, 3]`: of every tile of the vector its sum, the squares of the distances from its own
+  /// mean, and the greatest size; 0 where nobody has them.
   dv_address tiles;
   float epsilon;
   /// 0 as it is, 1 less the mean and by the deviation, 2 by the root mean square.
@@ -80,7 +80,7 @@ typedef struct {
 /// x[t] += Σ_s parts[s][t] + bias.
 typedef struct {
   dv_address x, parts, bias;
-  /// float `[tiles, 2]` of 128 columns each, as norms want them; 0 where nobody asks.
+  /// float `[tiles, 3]` of 128 columns each, as norms want them; 0 where nobody asks.
   dv_address tiles;
   int width, stride, slices, part_stride;
   /// Lists that are made beside the sums.
@@ -107,6 +107,13 @@ typedef struct {
   dv_prepare_job jobs[dv_prepare_jobs];
 } dv_prepare_arguments;
 
+/// Warps that compute tiles of queries, keys and values together, of halves and of codes, which take more
+/// registers; and what each has room for: 4096 bytes of weights, and of 32 rows of codes the scales, and words
+/// around their zeros.
+enum { dv_tile_warps = 16 };
+enum { dv_code_tile_warps = 12 };
+enum { dv_tile_bytes = 4096 };
+
 /// Queries of the chosen groups, keys and values of those and of what they owe; x is in the cache's
 /// type.
 typedef struct {
@@ -126,7 +133,7 @@ typedef struct {
   int width, padded_width, row_stride;
   int head, padded_head, heads_per_group, group_count;
   int capacity, window, kept_stride, turn, rotary_half;
-  /// Positions before this one whose inputs a block of a kernel of codes holds itself.
+  /// Positions before this one whose inputs a block of tensor cores holds itself.
   int recent;
   /// Whether only what is owed before the position is computed, for all groups.
   int settles_only;

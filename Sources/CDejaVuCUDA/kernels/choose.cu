@@ -1,32 +1,43 @@
 // Vectors as their readers want them, and lists of the rows that meet a rule.
 
-/// The moments of a vector in shared memory, or from the sums of its tiles.
-DEVICE void moments_of(const dv_prepare_job &job, const float *values, float sum, float *scratch,
-                       float *mean, float *scale) {
-  float squares = 0;
-  *mean = 0;
-  if (job.norm.tiles) {
-    const float *tiles = at<float>(job.norm.tiles);
-    int lane = threadIdx.x % 32, count = (job.width + job.norm.tile_width - 1) / job.norm.tile_width;
-    sum = 0;
-    for (int t = lane; t < count; t += 32) sum += tiles[2 * t];
-    if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
-    for (int t = lane; t < count; t += 32) {
-      float many = least(job.norm.tile_width, job.width - t * job.norm.tile_width);
-      float apart = tiles[2 * t] / many - *mean;
-      squares += fmaf(many * apart, apart, tiles[2 * t + 1]);
-    }
-    squares = warp_sum(squares);
-  } else {
-    if (job.norm.kind == 1) *mean = block_sum(sum, scratch) / job.width;
-    for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
-#pragma unroll
-      for (int k = 0; k < 4; k++)
-        if (i + k < job.width)
-          squares = fmaf(values[i + k] - *mean, values[i + k] - *mean, squares);
-    squares = block_sum(squares, scratch);
+DEVICE float scale_of(const dv_prepare_job &job, float squares) {
+  return 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
+}
+
+/// The moments of a vector from the sums of its tiles, and the greatest size of what is divided by the root
+/// mean square, by every warp.
+DEVICE void moments_of_tiles(const dv_prepare_job &job, float *mean, float *scale, float *greatest) {
+  const float *tiles = at<float>(job.norm.tiles);
+  int lane = threadIdx.x % 32, count = (job.width + job.norm.tile_width - 1) / job.norm.tile_width;
+  float sum = 0, squares = 0, size = 0;
+  for (int t = lane; t < count; t += 32) {
+    sum += tiles[3 * t];
+    size = fmaxf(size, tiles[3 * t + 2]);
   }
-  *scale = 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
+  if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
+  for (int t = lane; t < count; t += 32) {
+    float many = least(job.norm.tile_width, job.width - t * job.norm.tile_width);
+    float apart = tiles[3 * t] / many - *mean;
+    squares += fmaf(many * apart, apart, tiles[3 * t + 1]);
+  }
+  *scale = scale_of(job, warp_sum(squares));
+  *greatest = warp_greatest(size) * *scale;
+}
+
+/// The same of a vector in shared memory; every thread reads what it has copied itself.
+DEVICE void moments_of(const dv_prepare_job &job, const float *values, float *scratch, float *mean,
+                       float *scale) {
+  float sum = 0, squares = 0;
+  for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
+#pragma unroll
+    for (int k = 0; k < 4; k++) sum += values[i + k];
+  if (job.norm.kind == 1) *mean = block_sum(sum, scratch) / job.width;
+  for (int i = 4 * threadIdx.x; i < job.width; i += 4 * blockDim.x)
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      if (i + k < job.width)
+        squares = fmaf(values[i + k] - *mean, values[i + k] - *mean, squares);
+  *scale = scale_of(job, block_sum(squares, scratch));
 }
 
 /// Stores four neighbours at once.
@@ -68,17 +79,30 @@ DEVICE void store_planes(char *planes, const Quad &four, int i, int wide) {
 }
 #endif
 
+/// Columns of a vector that a block prepares.
+struct Columns { int begin, end; };
+
+/// Vectors whose moments are known, and their greatest sizes where they are rounded, are shared out; of
+/// others the first block has all.
+DEVICE Columns share_columns(const dv_prepare_job &job, bool has_sums) {
+  int wide = arranged_width(job.width), blocks = gridDim.z, block = blockIdx.z;
+  bool shares = job.rounded ? has_sums && job.norm.kind == 2 && !job.norm.weight
+                            : has_sums || !job.norm.kind;
+  if (!shares) return {0, block == 0 ? wide : 0};
+  int each = arranged_width((wide + blocks - 1) / blocks), begin = each * block;
+  return {begin, least(begin + each, wide)};
+}
+
 /// Asks for a thread's pieces of what a norm multiplies or adds, beside what it does.
-DEVICE void stage_vector(float *to, const float *from, int width) {
-  for (int i = 4 * threadIdx.x; i < arranged_width(width); i += 4 * blockDim.x) {
+DEVICE void stage_vector(float *to, const float *from, int width, const Columns &own) {
+  for (int i = own.begin + 4 * threadIdx.x; i < own.end; i += 4 * blockDim.x) {
     if (i + 3 < width) copy_quad(to + i, from + i);
     else *(Quad *)(to + i) = read_piece(from, i, width);
   }
 }
 
 /// Normalises a vector once for all who read it: as floats in the order of `arranged`, in the cache's
-/// type, or in 8 bits. Grid: jobs, tokens. Shared: the vector,
-/// gains and offsets.
+/// type, or in 8 bits. Grid: jobs, tokens, shares of the columns. Shared: the vector, gains and offsets.
 KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   DYNAMIC(float, values);
   SHARED float scratch[32];
@@ -87,20 +111,19 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   bool gain = kind && job.norm.weight, offset = kind && job.norm.bias;
   float *gains = values + wide, *offsets = gains + wide;
   const float *x = at<float>(job.x) + (i64)blockIdx.y * job.x_stride;
-  if (gain) stage_vector(gains, at<float>(job.norm.weight), job.width);
-  if (offset) stage_vector(offsets, at<float>(job.norm.bias), job.width);
+  bool has_sums = kind && job.norm.tiles;
+  Columns own = share_columns(job, has_sums);
+  if (gain) stage_vector(gains, at<float>(job.norm.weight), job.width, own);
+  if (offset) stage_vector(offsets, at<float>(job.norm.bias), job.width, own);
   await_inputs();
-  float sum = 0, mean = 0, scale = 1, greatest = 0;
-#pragma unroll 3
-  for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
-    Quad quad = read_piece(x, i, job.width);
-    *(Quad *)(values + i) = quad;
-#pragma unroll
-    for (int k = 0; k < 4; k++) sum += __uint_as_float(quad.w[k]);
-  }
-  if (kind) moments_of(job, values, sum, scratch, &mean, &scale);
+  // Threads read what they have copied themselves, and sums of tiles meanwhile.
+  if (own.begin >= own.end) return;
+  stage_vector(values, x, job.width, own);
+  float mean = 0, scale = 1, greatest = 0, known = 0;
+  if (has_sums) moments_of_tiles(job, &mean, &scale, &known);
   await_copies();
-  for (int i = 4 * threadIdx.x; i < wide; i += 4 * blockDim.x) {
+  if (kind && !has_sums) moments_of(job, values, scratch, &mean, &scale);
+  for (int i = own.begin + 4 * threadIdx.x; i < own.end; i += 4 * blockDim.x) {
     Quad made = *(const Quad *)(values + i), gain_quad, offset_quad;
     if (gain) gain_quad = *(const Quad *)(gains + i);
     if (offset) offset_quad = *(const Quad *)(offsets + i);
@@ -126,7 +149,10 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   }
   if (!job.rounded) return;
   signed char *rounded = at<signed char>(job.rounded) + (i64)blockIdx.y * job.rounded_stride;
-  float unit = round_vector(values, job.width, job.columns, greatest, rounded, scratch);
+  bool shares = own.begin > 0 || own.end < wide;
+  greatest = shares ? known : block_greatest(greatest, scratch);
+  int end = least(own.end, job.columns);
+  float unit = round_vector(values, job.width, own.begin, end, greatest, rounded);
   if (threadIdx.x == 0) at<float>(job.units)[blockIdx.y] = unit;
 }
 

@@ -98,6 +98,8 @@ DEVICE void copy_quad(void *to, const void *from) {
 DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 /// Orders what this thread wrote before what it writes next, for the whole card.
 DEVICE void publish() { __threadfence(); }
+/// The same for the block.
+DEVICE void publish_to_block() { __threadfence_block(); }
 DEVICE u32 stream_word(const void *from) {
   u32 word;
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(word) : "l"(from));
@@ -114,6 +116,28 @@ DEVICE int dot4s(u32 codes, u32 q, int sum) {
   int result;
   asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(codes), "r"(q), "r"(sum));
   return result;
+}
+/// Adds a product of 16 rows with 8 columns over 16 halves each: lane l holds of rows l / 4 and l / 4 + 8
+/// and of column l / 4 two pairs of neighbours at l % 4, `rows` as first pairs of both rows, then second
+/// ones; of the sums both rows' with columns 2 (l % 4) and the next.
+DEVICE void multiply_tile(float (&sums)[4], const u32 (&rows)[4], u32 first, u32 second, f16) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(rows[0]), "r"(rows[1]), "r"(rows[2]), "r"(rows[3]), "r"(first), "r"(second));
+}
+DEVICE void multiply_tile(float (&sums)[4], const u32 (&rows)[4], u32 first, u32 second, bf16) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(rows[0]), "r"(rows[1]), "r"(rows[2]), "r"(rows[3]), "r"(first), "r"(second));
+}
+/// The same over 32 signed bytes each, four neighbours where halves have two.
+DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 second) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(rows[0]), "r"(rows[1]), "r"(rows[2]), "r"(rows[3]), "r"(first), "r"(second));
 }
 /// Σ_i codes[i] · q[i] + sum over four bytes, codes without and q with sign.
 DEVICE int dot4(u32 codes, u32 q, int sum) {
@@ -152,6 +176,9 @@ DEVICE void unpack(const Quad &quad, float (&out)[4], float) {
 #pragma unroll
   for (int i = 0; i < 4; i++) out[i] = __uint_as_float(quad.w[i]);
 }
+
+/// Reads a number in shared memory that another warp may just have changed.
+DEVICE int watched(const int *number) { return *(const volatile int *)number; }
 
 // Sums over threads ------------------------------------------------------------------------------
 

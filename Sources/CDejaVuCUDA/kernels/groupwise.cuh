@@ -46,10 +46,14 @@ DEVICE int word_group(int half, int b) {
   return CODE_GROUP == 128 ? 0 : CODE_GROUP == 64 ? half : 2 * half + b / 2;
 }
 
+/// The high nibbles of a word, in a register: an instruction takes one constant, and the compiler would
+/// bring a second one anew for each.
+DEVICE u32 high_nibbles() { return 0xf0f0f0f0u | gridDim.z >> 30; }
+
 /// Four codes less their middle: 16 (code − 7.5) of a half of 4-bit codes, code − 128 of 8-bit ones.
 template <class T> DEVICE u32 centred(u32 word, int half) {
   if (Coding<T>::bits == 8) return word ^ 0x80808080u;
-  return ((half ? word : word << 4) & 0xf0f0f0f0u) ^ 0x88888888u;
+  return ((half ? word : word << 4) & high_nibbles()) ^ 0x88888888u;
 }
 /// What one unit of a centred code is worth.
 template <class T> DEVICE float code_unit() { return Coding<T>::bits == 4 ? 1.0f / 16 : 1.0f; }

@@ -1,14 +1,13 @@
 // Scores of choosers in 8-bit integers, and lists of the rows above a threshold: by kernels of their
 // own, or by blocks that ride with another kernel.
 
-/// Rounds a vector to 8 bits by the block; returns what one unit of it stands for, 0 where the vector
-/// vanishes. `values` is in shared memory, and every thread comes with what it wrote itself.
-DEVICE float round_vector(const float *values, int width, int columns, float greatest,
-                          signed char *rounded, float *scratch) {
-  greatest = block_greatest(greatest, scratch);
+/// Rounds columns of a vector to 8 bits by the block; returns what one unit of it stands for, 0 where the
+/// vector vanishes. `values` is in shared memory, and every thread reads what it wrote itself.
+DEVICE float round_vector(const float *values, int width, int begin, int end, float greatest,
+                          signed char *rounded) {
   bool vanishes = !(greatest > 1e-36f);
   float scale = vanishes ? 0.0f : 127.0f / greatest;
-  for (int i = 4 * threadIdx.x; i < columns; i += 4 * blockDim.x) {
+  for (int i = begin + 4 * threadIdx.x; i < end; i += 4 * blockDim.x) {
     u32 four = 0;
     Quad own = *(const Quad *)(values + i);
 #pragma unroll
@@ -112,7 +111,8 @@ DEVICE float read_rounded(const dv_score_job &job, int token, float *values, sig
 #pragma unroll
     for (int k = 0; k < 4; k++) greatest = fmaxf(greatest, fabsf(__uint_as_float(quad.w[k])));
   }
-  unit = round_vector(values, job.width, job.columns, greatest, rounded, scratch);
+  greatest = block_greatest(greatest, scratch);
+  unit = round_vector(values, job.width, 0, job.columns, greatest, rounded);
   __syncthreads();
   return unit;
 }

@@ -37,6 +37,7 @@ enum { add_width = 128 };
 /// sums of its tile, as norms want them. Grid: tiles, then a block for each list; tokens.
 KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   SHARED float sums[16][add_width], scratch[32];
+  SHARED int greatest;
   int tiles = (a.width + add_width - 1) / add_width;
   if ((int)blockIdx.x >= tiles) {
     await_inputs();
@@ -46,7 +47,12 @@ KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   int four = threadIdx.x % 32, share = threadIdx.x / 32, column = blockIdx.x * add_width + 4 * four;
   i64 token = blockIdx.y;
   await_inputs();
-  float sum[4] = {0, 0, 0, 0};
+  float *x = at<float>(a.x) + token * a.stride, value = 0, sum[4] = {0, 0, 0, 0};
+  int own = blockIdx.x * add_width + threadIdx.x, many = least(add_width, a.width - blockIdx.x * add_width);
+  bool owns = threadIdx.x < add_width && own < a.width;
+  // Asked for before the parts, and needed behind them.
+  if (threadIdx.x == 0) greatest = 0;
+  float before = owns ? x[own] : 0.0f, bias = owns && a.bias ? at<float>(a.bias)[own] : 0.0f;
   if (column < a.width) {
     const float *parts = at<float>(a.parts) + token * a.part_stride + column;
 #pragma unroll 4
@@ -58,24 +64,25 @@ KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   }
 #pragma unroll
   for (int k = 0; k < 4; k++) sums[share][4 * four + k] = sum[k];
-  float *x = at<float>(a.x) + token * a.stride, value = 0;
-  int own = blockIdx.x * add_width + threadIdx.x, many = least(add_width, a.width - blockIdx.x * add_width);
-  bool owns = threadIdx.x < add_width && own < a.width;
-  if (owns) value = x[own] + (a.bias ? at<float>(a.bias)[own] : 0.0f);
   __syncthreads();
   if (owns) {
     float total = 0;
 #pragma unroll
     for (int s = 0; s < 16; s++) total += sums[s][threadIdx.x];
-    value += total;
+    value = before + bias + total;
     x[own] = value;
   }
   if (!a.tiles) return;
+  // Sizes are ordered as integers are; barriers come with the sums.
+  float size = warp_greatest(fabsf(value));
+  if (threadIdx.x < add_width && threadIdx.x % 32 == 0) atomicMax(&greatest, __float_as_uint(size));
   float total = block_sum(owns ? value : 0, scratch), mean = total / many;
   float squares = block_sum(owns ? (value - mean) * (value - mean) : 0, scratch);
   if (threadIdx.x != 0) return;
-  at<float>(a.tiles)[2 * blockIdx.x] = total;
-  at<float>(a.tiles)[2 * blockIdx.x + 1] = squares;
+  float *tile = at<float>(a.tiles) + 3 * blockIdx.x;
+  tile[0] = total;
+  tile[1] = squares;
+  tile[2] = __int_as_float(greatest);
 }
 
 /// y[r] = x · matrix[r], a warp to a row. Shared: the vector.
