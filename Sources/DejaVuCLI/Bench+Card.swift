@@ -8,28 +8,49 @@ import Foundation
 /// Where `dejavu bench` measures.
 enum BenchBackend: String, CaseIterable, ExpressibleByArgument { case cpu, cuda }
 
-/// `dejavu bench --backend cuda`: decoding on a card, with weights that are made there.
+/// `dejavu bench --backend cuda`: decoding on a card, of weights that are made there or of a folder's.
 extension Bench {
   func validateCard() throws {
-    guard shape != nil else {
-      throw ValidationError(
-        "--backend cuda measures weights that it makes on the card; name a --shape")
-    }
     let others: [(String, Bool)] = [
       ("--sweep", sparse.sweep), ("--plot", plot != nil), ("--gather", gather),
-      ("--prompt", !workload.prompt.isEmpty), ("--mode", !workload.mode.isEmpty),
+      ("--packed", packed != nil), ("--prompt", !workload.prompt.isEmpty),
       ("--threads", !workload.threads.isEmpty), ("--isa", workload.kernels.isa != nil),
       ("--activation-bits", workload.kernels.activationBits != nil),
     ]
     if let other = others.first(where: \.1) {
-      throw ValidationError("--backend cuda decodes dense and sparse only; leave out \(other.0)")
+      throw ValidationError("--backend cuda measures decoding only; leave out \(other.0)")
     }
     if sparse.mlpDensity.count > 1 || sparse.headDensity.count > 1 {
       throw ValidationError("--backend cuda takes one density of each kind")
     }
   }
 
-  func runCard(_ shape: ModelShape) throws {
+  func runCard() throws {
+    var options = cardOptions
+    let device = try CUDADevice()
+    let made =
+      try shape.map { try makeOnCard($0, device: device, options: options) }
+      ?? loadOnCard(options: options)
+    if case .trained(_, let sparsity?) = made.subject { options.window = sparsity.plan.window }
+    let free = made.backend.device.freeBytes
+    let bar = ProgressBar("measuring", isShown: !output.quiet, unit: .steps)
+    var done = 0
+    let rows = try withExtendedLifetime(made.engine) {
+      try CardBench(made.backend, made.subject, options: options).run {
+        try Interrupt.check()
+        bar.update(done: done, of: options.depths.count * options.rounds)
+        done += 1
+      }
+    }
+    bar.finish()
+    let report = CardReport(
+      model: made.name, format: made.format, card: made.backend.device.name,
+      plan: sparse.plan, isShape: shape != nil, isSynthetic: made.isSynthetic,
+      weightBytes: made.weightBytes, freeBytes: free, options: options, rows: rows)
+    try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
+  }
+
+  private var cardOptions: CardBench.Options {
     var options = CardBench.Options()
     if !workload.depth.isEmpty { options.depths = WorkloadOptions.unique(workload.depth) }
     (options.tokens, options.rounds) = (workload.tokens, workload.rounds)
@@ -39,42 +60,90 @@ extension Bench {
     options.window = sparse.window ?? 16
     options.headPlacement = sparse.headPlacement ?? options.headPlacement
     options.seed = synthetic.options.seed
-    let longest = (options.depths.max() ?? 0) + options.tokens
-    guard longest <= shape.context else {
-      throw BackendError.contextExceeded(needed: longest, limit: shape.context)
+    let named = WorkloadOptions.unique(workload.mode)
+    if sparse.isSparse {
+      // A shape's zeros are as many as its maker says, so that exact rows tell little unasked.
+      let isExact = named.isEmpty ? shape == nil : named.contains(.exact)
+      options.modes = [.dense] + (isExact ? [.exact] : []) + [.sparse]
+    } else {
+      options.modes = named.isEmpty ? [.dense] : named
     }
+    return options
+  }
+
+  /// Weights on a card, and what is known of them.
+  private struct CardWeights {
+    let backend: CUDABackend
+    /// Owns what choosers were made of; nil where nothing was.
+    var engine: Engine?
+    let subject: CardSubject
+    let name: String
+    let format: String
+    let isSynthetic: Bool
+    let weightBytes: Int
+  }
+
+  private func check(_ options: CardBench.Options, context: Int) throws {
+    guard options.longestSequence <= context else {
+      throw BackendError.contextExceeded(needed: options.longestSequence, limit: context)
+    }
+  }
+
+  private func makeOnCard(
+    _ shape: ModelShape, device: CUDADevice, options: CardBench.Options
+  ) throws -> CardWeights {
+    try check(options, context: shape.context)
     var weights = synthetic.options
     weights.groupwise = groupwise.format
     if sparse.hasDensity, synthetic.reluDensity == nil {
       weights.reluDensity = SyntheticSparsity.reluDensity
     }
-    let device = try CUDADevice()
     let cuda = CUDAOptions(batchCapacity: 1)
     let model = try SyntheticModel.make(shape: shape, options: weights, on: device, cuda: cuda)
-    let backend = try CUDABackend(weights: model, on: device, options: cuda)
-    let free = device.freeBytes
-    let bar = ProgressBar("measuring", isShown: !output.quiet, unit: .steps)
-    var done = 0
-    let rows = try CardBench(backend, options: options).run {
-      try Interrupt.check()
-      bar.update(done: done, of: options.depths.count * options.rounds)
-      done += 1
+    return CardWeights(
+      backend: try CUDABackend(weights: model, on: device, options: cuda), subject: .random,
+      name: shape.name, format: weights.formatName, isSynthetic: true,
+      weightBytes: model.byteCount)
+  }
+
+  /// A folder's weights, uploaded, and the plan that lies beside them.
+  private func loadOnCard(options: CardBench.Options) throws -> CardWeights {
+    let folder = try model.folder()
+    let bar = ProgressBar("loading", isShown: !output.quiet)
+    defer { bar.finish() }
+    let team = try ThreadTeam(threads: LanguageModel.defaultThreads)
+    let loaded = try ModelFolder.load(folder, team: team) { bar.update($0) }
+    try Interrupt.check()
+    try check(options, context: loaded.model.architecture.context)
+    let engine = try Engine(model: loaded.model, backend: .cuda(CUDAOptions()))
+    guard let backend = engine.cuda, let maker = try engine.shadowMaker() else {
+      preconditionFailure("the engine is on the card")
     }
-    bar.finish()
-    let report = CardReport(
-      shape: shape.name, format: weights.formatName, card: device.name,
-      weightBytes: model.byteCount,
-      freeBytes: free, options: options, rows: rows)
-    try StandardOutput.write((output.json ? report.json.description : report.text) + "\n")
+    let sparsity = try sparse.plan.map { name in
+      let (store, plan) = try storedPlan(name, of: loaded, folder: folder)
+      return try store.resolve(plan, by: maker)
+    }
+    let tokens = loaded.generation
+    let first = TokenID(tokens.bosToken ?? tokens.eosTokens.first ?? 0)
+    return CardWeights(
+      backend: backend, engine: engine, subject: .trained(first: first, sparsity: sparsity), name: folder,
+      format: loaded.model.format.name, isSynthetic: loaded.isSynthetic,
+      weightBytes: loaded.byteCount)
   }
 }
 
 /// What a card did, for people and for programs.
 struct CardReport {
-  let shape: String
+  /// A shape's name, or a folder.
+  let model: String
   /// What weights of blocks are stored in.
   let format: String
   let card: String
+  /// What sparse rows of a trained model follow.
+  let plan: String?
+  /// Whether tokens are drawn; else they are the model's own text.
+  let isShape: Bool
+  let isSynthetic: Bool
   let weightBytes: Int
   /// Of the card's memory, beside weights and working space.
   let freeBytes: Int
@@ -82,17 +151,26 @@ struct CardReport {
   let rows: [CardRow]
 
   private func speedup(_ row: CardRow) -> Double? {
-    guard row.mode == .sparse, let dense = rows.first(where: { $0.depth == row.depth }) else {
-      return nil
-    }
+    guard row.mode != .dense,
+      let dense = rows.first(where: { $0.depth == row.depth && $0.mode == .dense })
+    else { return nil }
     return CardRow.median(dense.milliseconds) / CardRow.median(row.milliseconds)
+  }
+
+  /// What sparse rows follow, and what all rows read.
+  private var followed: String {
+    let text = "the model's own text, at a temperature of 1"
+    if let plan { return "sparse: plan '\(plan)'; " + text }
+    guard options.modes.contains(.sparse) else { return isShape ? "drawn tokens" : text }
+    return "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; placed "
+      + "\(options.headPlacement.rawValue) for heads, \(options.neuronPlacement.rawValue) for neurons"
   }
 
   var text: String {
     var lines = [
-      "\(shape) in \(format) on \(card): synthetic weights, \(weightBytes / 1_000_000) MB",
-      "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; placed "
-        + "\(options.headPlacement.rawValue) for heads, \(options.neuronPlacement.rawValue) for neurons",
+      "\(model) in \(format) on \(card): \(isSynthetic ? "synthetic" : "trained") weights, "
+        + "\(weightBytes / 1_000_000) MB",
+      followed,
       "mode    depth   ms/token   on card   MB/token   read GB/s   share   nodes   neurons   heads"
         + "   overlap   speedup",
     ]
@@ -111,16 +189,24 @@ struct CardReport {
   }
 
   var json: JSONValue {
-    .object([
-      ("schema", .text("dejavu/bench-card/1")), ("shape", .text(shape)),
-      ("dtype", .text(format)), ("card", .text(card)), ("synthetic", .bool(true)),
+    let head: [(key: String, value: JSONValue)] = [
+      ("schema", .text("dejavu/bench-card/1")), ("shape", .text(model)),
+      ("dtype", .text(format)), ("card", .text(card)), ("synthetic", .bool(isSynthetic)),
       ("weight_bytes", .whole(weightBytes)), ("free_bytes", .whole(freeBytes)),
       ("rounds", .whole(options.rounds)), ("tokens_per_run", .whole(options.tokens)),
+    ]
+    return .object(
+      head + (isShape ? predictors : [("plan", plan.map { .text($0) } ?? .null)])
+        + [("decode", .array(rows.map(json)))])
+  }
+
+  /// What random predictors are like.
+  private var predictors: [(key: String, value: JSONValue)] {
+    [
       ("predictor_rank", .whole(options.rank)), ("predictor_bits", .whole(options.bits)),
       ("rule", .text("threshold")), ("neuron_placement", .text(options.neuronPlacement.rawValue)),
       ("head_placement", .text(options.headPlacement.rawValue)),
-      ("decode", .array(rows.map(json))),
-    ])
+    ]
   }
 
   private func json(_ row: CardRow) -> JSONValue {

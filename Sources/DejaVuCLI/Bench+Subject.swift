@@ -60,21 +60,29 @@ extension Bench {
       sparsity: try sparse.plan.map { try stored($0, model: loaded, folder: folder) })
   }
 
-  /// The plan of this name that lies beside a model.
+  /// The sparse runs that follow a plan stored beside a model.
   private func stored(
     _ name: String, model: LoadedModel, folder: String
   ) throws -> SparseSubject {
-    let store = try SparsityStore.open(model: model, folder: folder)
-    guard let store, let plan = store.plan(named: name) else {
-      throw CommandError.noPlan(
-        name: name, folder: folder, known: store?.plans.map(\.name) ?? [])
-    }
+    let (store, plan) = try storedPlan(name, of: model, folder: folder)
     let window = plan.skipsHeads ? plan.window : 0
     let run = SparseSubject.Run(point: nil) { engine in
       guard let backend = engine.cpu else { preconditionFailure("the engine is on the CPU") }
       return try store.resolve(plan, on: backend)
     }
     return SparseSubject(description: .init(plan: name, window: window), runs: [run])
+  }
+
+  /// The plan of this name that lies beside a model, and the store that has its predictors.
+  func storedPlan(
+    _ name: String, of model: LoadedModel, folder: String
+  ) throws -> (store: SparsityStore, plan: SparsityPlan) {
+    let store = try SparsityStore.open(model: model, folder: folder)
+    guard let store, let plan = store.plan(named: name) else {
+      throw CommandError.noPlan(
+        name: name, folder: folder, known: store?.plans.map(\.name) ?? [])
+    }
+    return (store, plan)
   }
 
   /// Decodes one token of a model that was just loaded; of the time since `start`, when its folder

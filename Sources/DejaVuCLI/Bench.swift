@@ -26,6 +26,7 @@ struct Bench: ParsableCommand {
         dejavu bench --shape opt-1.3b --bits 4 --mlp-density 0.1 --head-density 0.5
         dejavu bench --shape opt-1.3b --sweep --plot sweep.svg
         dejavu bench --shape opt-1.3b --gather
+        dejavu bench --backend cuda --model ~/models/opt-1.3b --plan 1%
       """)
 
   @Option(
@@ -74,7 +75,10 @@ struct Bench: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "cpu, or cuda to decode on an NVIDIA card a --shape whose weights are made there (default: cpu).",
+      """
+      cpu, or cuda to decode on an NVIDIA card: a --shape whose weights are made there, or a model, \
+      which then reads a text of its own (default: cpu).
+      """,
       valueName: "cpu|cuda"))
   var backend = BenchBackend.cpu
 
@@ -128,7 +132,7 @@ struct Bench: ParsableCommand {
 
   func run() throws {
     Interrupt.install()
-    if backend == .cuda, let shape { return try runCard(shape) }
+    if backend == .cuda { return try runCard() }
     if gather, let shape { return try runGather(shape) }
     if let packed { try checkPacked(packed) }
     // A place that cannot be written is better known before measuring than after.

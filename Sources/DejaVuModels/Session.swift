@@ -58,7 +58,7 @@ package enum RunMode: String, Hashable, Sendable {
 /// A decoder, a cache and a batch for one sequence.
 package final class DecoderSession<B: Backend>: Session {
   private let decoder: Decoder<B>
-  private let cache: B.Cache
+  package let cache: B.Cache
   private let batch = StepBatch<B.Cache>()
   private var planned: PlannedRows<B>?
   /// Positions whose inputs the cache keeps.

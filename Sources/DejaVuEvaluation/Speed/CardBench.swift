@@ -1,19 +1,32 @@
-import DejaVu
+package import DejaVu
 package import DejaVuCUDA
 package import DejaVuCore
 package import DejaVuModels
 
-/// Measures decoding of synthetic weights on a card, dense and sparse in turn.
+/// What a card decodes while it is measured.
+package enum CardSubject {
+  /// Random weights, with random choosers of the densities that the options name.
+  ///
+  /// Tokens are drawn, and no prompt is computed: the cache holds zeros up to its depth, which takes the
+  /// same time to read.
+  case random
+  /// A trained model, and the plan that its sparse runs follow.
+  ///
+  /// Tokens are a text of the model's own behind `first`, drawn at a temperature of 1, so that blocks see
+  /// what they were trained for; caches hold its first tokens.
+  case trained(first: TokenID, sparsity: Sparsity?)
+}
+
+/// Measures decoding on a card, its modes in turn.
 ///
-/// Choosers have a threshold for each layer, as calibrated plans do: the mean, over a few tokens, of
+/// Random choosers have a threshold for each layer, as calibrated plans do: the mean, over a few tokens, of
 /// the score that as many rows exceed as the density asks for. What it came to is in each row's
 /// tally.
-///
-/// No prompt is computed: the cache holds zeros up to its depth, which takes the same time to read.
 package struct CardBench {
   /// What is measured.
   package struct Options {
     package var depths = [128, 1024]
+    package var modes = [RunMode.dense]
     package var tokens = 64
     package var rounds = 3
     package var mlpDensity: Double?
@@ -28,85 +41,88 @@ package struct CardBench {
     package var headPlacement = Placement.layerAhead
 
     package init() {}
+
+    /// Positions of the longest sequence.
+    package var longestSequence: Int { (depths.max() ?? 0) + CardBench.settling + tokens }
   }
 
   /// Tokens whose scores thresholds are set by, after as many that settle the stream.
   private static let calibration = 16
 
   /// Steps before the clock is read: the first is looked at, the second recorded.
-  private static let settling = 4
+  fileprivate static let settling = 4
 
   private let backend: CUDABackend
   private let decoder: Decoder<CUDABackend>
+  private let subject: CardSubject
   private let options: Options
-  private let batch = StepBatch<CUDACache>()
 
-  package init(_ backend: CUDABackend, options: Options) {
+  package init(_ backend: CUDABackend, _ subject: CardSubject, options: Options) {
     self.backend = backend
+    self.subject = subject
     self.options = options
     decoder = Decoder(backend: backend)
     backend.timesSteps = true
   }
 
-  /// Measures every depth, dense and sparse in turn.
+  /// Measures every depth, all modes in turn.
   ///
-  /// - Parameter step: called before each measurement; it may throw to give up.
+  /// - Parameter step: called before each measurement of all modes; it may throw to give up.
   /// - Returns: a row for each depth and mode.
   /// - Throws: ``BackendError``, or what `step` throws.
   package func run(step: () throws -> Void) throws -> [CardRow] {
     let probe = try DeviceBandwidth(backend)
-    var sparse: PlannedRows<CUDABackend>?
-    if options.mlpDensity != nil || options.headDensity != nil {
-      var synthetic = SyntheticSparsity.Options()
-      // Nothing looks at a card's scores, so no threshold can be found.
-      synthetic.rule = .count
-      (synthetic.mlpDensity, synthetic.headDensity) = (
-        options.mlpDensity ?? 1, options.headDensity ?? 1
-      )
-      (synthetic.rank, synthetic.bits) = (options.rank, options.bits)
-      (synthetic.window, synthetic.seed) = (options.window, options.seed)
-      synthetic.neuronPlacement = options.neuronPlacement
-      synthetic.headPlacement = options.headPlacement
-      let made = SyntheticSparsity(architecture: backend.architecture, options: synthetic)
-      sparse = PlannedRows(backend: backend, sparsity: try withThresholds(made.sparsity))
-    }
+    let sparsity = try options.modes.contains(.sparse) ? followed() : nil
+    let text = try ownText()
     var rows: [CardRow] = []
     _ = try probe.sample()
     for depth in options.depths {
-      var (dense, chosen) = (
-        CardRow(mode: .dense, depth: depth), CardRow(mode: .sparse, depth: depth)
-      )
-      let capacity = depth + Self.settling + options.tokens
-      let caches = (
-        try backend.makeCache(capacity: capacity, window: 0),
-        try backend.makeCache(capacity: capacity, window: options.window)
-      )
+      var own = options.modes.map { CardRow(mode: $0, depth: depth) }
+      let sessions = try options.modes.map { mode in
+        try session(depth: depth, mode, sparsity, after: text)
+      }
       for round in 0..<options.rounds {
         try step()
         let bandwidth = try probe.sample()
-        dense.bandwidth.append(bandwidth)
-        chosen.bandwidth.append(bandwidth)
-        try measure(&dense, caches.0, EveryRow<CUDABackend>(), round: round)
-        guard let sparse else { continue }
-        try measure(&chosen, caches.1, sparse, round: round)
+        for index in own.indices {
+          own[index].bandwidth.append(bandwidth)
+          try measure(&own[index], sessions[index], text, round: round)
+        }
       }
-      rows.append(dense)
-      guard let sparse else { continue }
-      chosen.overlap = try overlap(sparse, caches.1, depth: depth)
-      rows.append(chosen)
+      for index in own.indices where own[index].mode == .sparse {
+        own[index].overlap = try overlap(sessions[index], text, depth: depth)
+      }
+      rows += own
     }
     return rows
   }
 
+  // What sparse runs follow -------------------------------------------------------------------------
+
+  private func followed() throws -> Sparsity? {
+    if case .trained(_, let sparsity) = subject { return sparsity }
+    var synthetic = SyntheticSparsity.Options()
+    // Nothing looks at a card's scores, so no threshold can be found.
+    synthetic.rule = .count
+    (synthetic.mlpDensity, synthetic.headDensity) = (
+      options.mlpDensity ?? 1, options.headDensity ?? 1
+    )
+    (synthetic.rank, synthetic.bits) = (options.rank, options.bits)
+    (synthetic.window, synthetic.seed) = (options.window, options.seed)
+    synthetic.neuronPlacement = options.neuronPlacement
+    synthetic.headPlacement = options.headPlacement
+    let made = SyntheticSparsity(architecture: backend.architecture, options: synthetic)
+    return try withThresholds(made.sparsity)
+  }
+
   /// The same choosers with thresholds in the place of numbers of rows.
   private func withThresholds(_ counted: Sparsity) throws -> Sparsity {
-    let cache = try backend.makeCache(
-      capacity: 2 * Self.calibration + Self.settling, window: options.window)
-    let selector = PlannedRows(backend: backend, sparsity: counted)
+    let session = try DecoderSession(
+      decoder: decoder, capacity: 2 * Self.calibration, mode: .sparse, sparsity: counted)
     var sums = counted.choosers.mapValues { _ in 0.0 }
     backend.measuresLevels = true
     for index in 0..<2 * Self.calibration {
-      try decode(cache, selector, stream: 98, index: index)
+      _ = try session.decode(drawn(stream: 98, index: index))
       guard index >= Self.calibration else { continue }
       for (site, weights) in counted.choosers {
         sums[site, default: 0] += Double(backend.level(of: weights) ?? 0)
@@ -131,15 +147,59 @@ package struct CardBench {
     return Sparsity(plan: plan, choosers: counted.choosers)
   }
 
-  private func measure<S: Selector>(
-    _ row: inout CardRow, _ cache: CUDACache, _ selector: S, round: Int
-  ) throws where S.B == CUDABackend {
-    cache.skip(to: row.depth)
+  // Tokens ------------------------------------------------------------------------------------------
+
+  /// A trained model's text, long enough for the deepest run; empty where tokens are drawn.
+  private func ownText() throws -> [TokenID] {
+    guard case .trained(let first, _) = subject else { return [] }
+    let session = try DecoderSession(
+      decoder: decoder, capacity: options.longestSequence, mode: .dense)
+    var sampler = Sampler(
+      options: SamplingOptions(temperature: 1, seed: options.seed),
+      vocabulary: backend.architecture.vocabulary)
+    var text = [first]
+    while text.count < session.capacity {
+      let logits = try session.decode(text[text.count - 1])
+      text.append(sampler.next(logits, position: text.count))
+    }
+    return text
+  }
+
+  private func drawn(stream: Int, index: Int) -> TokenID {
+    let draw = Sampler.uniform(
+      seed: options.seed &+ UInt64(stream) &* 104_729, counter: UInt64(index))
+    return TokenID(draw * Double(backend.architecture.vocabulary))
+  }
+
+  /// A sequence of `depth` positions.
+  private func session(
+    depth: Int, _ mode: RunMode, _ sparsity: Sparsity?, after text: [TokenID]
+  ) throws -> DecoderSession<CUDABackend> {
+    let session = try DecoderSession(
+      decoder: decoder, capacity: depth + Self.settling + options.tokens, mode: .dense,
+      sparsity: mode == .sparse ? sparsity : nil)
+    if !text.isEmpty { try session.run(text.prefix(depth), wanted: .none) { _, _ in } }
+    session.mode = mode
+    return session
+  }
+
+  // Measuring ---------------------------------------------------------------------------------------
+
+  /// Cuts a sequence back, or fills it with zeros.
+  private func rewind(_ session: DecoderSession<CUDABackend>, to depth: Int) {
+    if case .random = subject { session.cache.skip(to: depth) } else { session.truncate(to: depth) }
+  }
+
+  private func measure(
+    _ row: inout CardRow, _ session: DecoderSession<CUDABackend>, _ text: [TokenID], round: Int
+  ) throws {
+    rewind(session, to: row.depth)
     let clock = ContinuousClock()
     for index in 0..<Self.settling + options.tokens {
       if index == Self.settling { backend.tally = Tally() }
+      let token = text.isEmpty ? drawn(stream: round, index: index) : text[row.depth + index]
       let start = clock.now
-      try decode(cache, selector, stream: round, index: index)
+      _ = try session.decode(token)
       guard index >= Self.settling else { continue }
       row.milliseconds.append((clock.now - start) / .milliseconds(1))
       row.deviceMilliseconds.append(backend.stepMilliseconds)
@@ -148,28 +208,18 @@ package struct CardBench {
     row.nodes = backend.graphNodes
   }
 
-  private func decode<S: Selector>(
-    _ cache: CUDACache, _ selector: S, stream: Int, index: Int
-  ) throws where S.B == CUDABackend {
-    let draw = Sampler.uniform(
-      seed: options.seed &+ UInt64(stream) &* 104_729, counter: UInt64(index))
-    let token = TokenID(draw * Double(backend.architecture.vocabulary))
-    batch.removeAll()
-    batch.append(CollectionOfOne(token), cache: cache, wanted: .last)
-    try decoder.step(batch, selector: selector)
-  }
-
   /// Mean share of a token's neurons that the next one chooses again, in the middle layer.
   private func overlap(
-    _ sparse: PlannedRows<CUDABackend>, _ cache: CUDACache, depth: Int
+    _ session: DecoderSession<CUDABackend>, _ text: [TokenID], depth: Int
   ) throws -> Double? {
-    cache.skip(to: depth)
+    rewind(session, to: depth)
     var last: Set<Int32>?
     var shares: [Double] = []
-    for index in 0..<8 {
-      try decode(cache, sparse, stream: 99, index: index)
+    for index in 0..<min(8, Self.settling + options.tokens) {
+      let token = text.isEmpty ? drawn(stream: 99, index: index) : text[depth + index]
+      _ = try session.decode(token)
       let layer = backend.architecture.layers / 2
-      guard let rows = sparse.rows(.neurons, layer: layer, token: 0), !rows.isEmpty else {
+      guard let rows = session.rows(.neurons, layer: layer, token: 0), !rows.isEmpty else {
         continue
       }
       if let last { shares.append(Double(last.intersection(rows).count) / Double(last.count)) }
