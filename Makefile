@@ -28,7 +28,7 @@ test: setup
 
 # The CUDA backend's tests on this machine's card; without it they run on an emulated one.
 test-cuda: setup
-	DEJAVU_TEST_CARD=1 $(SWIFT) test -c release --disable-testable-imports --filter DejaVuCUDATests
+	DEJAVU_TEST_CARD=1 $(SWIFT) test -c release --disable-testable-imports --filter 'DejaVuCUDATests|CardGoldenTests'
 
 check: setup
 	Scripts/check

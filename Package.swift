@@ -118,7 +118,7 @@ let package = Package(
     .testTarget(
       name: "DejaVuModelsTests",
       dependencies: [
-        "DejaVuTestSupport", "DejaVu", "DejaVuCore", "DejaVuCPU", "DejaVuModels",
+        "DejaVuTestSupport", "DejaVu", "DejaVuCore", "DejaVuCPU", "DejaVuCUDA", "DejaVuModels",
         "DejaVuFormats", "DejaVuTokenizers", "DejaVuEvaluation", "DejaVuJSON",
       ],
       resources: [.copy("Fixtures")], swiftSettings: strict),

@@ -30,6 +30,8 @@ static const char text[] = {
     ,
 #embed "kernels/choose.cu"
     ,
+#embed "kernels/sample.cu"
+    ,
 #embed "kernels/prompt.cu"
     , 0};
 

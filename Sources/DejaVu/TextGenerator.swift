@@ -165,7 +165,7 @@ package struct TextGenerator {
         break
       }
       if report.tokens.count >= options.maxTokens || session.count >= session.capacity { break }
-      token = sampler.next(try session.decode(token), position: session.count)
+      token = try session.next(after: token, by: &sampler)
     }
     report.decodeTime = clock.now - start
     let rest = writer.finish()

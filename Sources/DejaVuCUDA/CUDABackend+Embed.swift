@@ -211,6 +211,7 @@ extension CUDABackend {
         model.head, from: source, tokens: count, to: scratch.logits,
         stride: architecture.vocabulary, flag: scratch.flag)
     }
+    appendChoice()
     for matrix in [model.projectOut, model.head].compactMap({ $0 }) {
       tally.headWeights += matrix.rows * matrix.rowBytes
       tally.weightFlops += 2 * count * matrix.rows * matrix.columns

@@ -60,7 +60,8 @@ extension CUDABackend {
       let slot = (0..<Int(dv_score_jobs)).first { slot in !riding.contains { $0.slot == slot } }
       riding.append(Riding(choice, slot: slot ?? 0, place: place))
     }
-    if !isSingle { finish(riding) }
+    // Nothing rides with a batch; finishing comes here again, with no new choices.
+    if !isSingle, !choices.isEmpty { finish(riding) }
   }
 
   /// Makes every choice that was asked for.

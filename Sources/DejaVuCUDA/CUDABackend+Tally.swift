@@ -13,6 +13,17 @@ enum BlockNote {
   case neuronRows(layer: Int)
 }
 
+extension BlockNote {
+  /// Whether lists say what was computed.
+  var isRanked: Bool {
+    switch self {
+    case .heads(_, _, let ranked): ranked != nil
+    case .neurons(_, _, let ranked): ranked != nil
+    case .headRows, .neuronRows: false
+    }
+  }
+}
+
 extension CUDABackend {
   /// Adds a finished step to the tally.
   func count(_ notes: [BlockNote]) {

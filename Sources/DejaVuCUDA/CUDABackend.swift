@@ -55,7 +55,7 @@ package final class CUDABackend: Backend {
   var retired: [DeviceMemory] = []
   /// Whether steps are timed by the card's own clock.
   package var timesSteps = false {
-    didSet { clock = timesSteps ? StepClock(device) : nil }
+    didSet { clocks = timesSteps ? [StepClock(device), StepClock(device)] : [] }
   }
   /// Whether a step that came twice in a row is replayed again before its launches are known.
   package var expectsSteps = true
@@ -64,9 +64,13 @@ package final class CUDABackend: Backend {
   package private(set) var stepMilliseconds = 0.0
   /// Whether choosers that keep the highest scores note what their rows had to exceed.
   package var measuresLevels = false
-  private let cacheContext: CacheContext
-  private var recorder = StepRecorder()
-  private var clock: StepClock?
+  /// What the last step chose.
+  package private(set) var chosenToken: TokenID?
+  var sampler: DeviceSampler?
+  let cacheContext: CacheContext
+  private(set) var recorder = StepRecorder()
+  /// Of steps at even and at odd positions.
+  private var clocks: [StepClock] = []
   /// The step that runs already, in the expectation that it is this one.
   private var expected: RecordedStep?
   /// Whether part of the step has run already.
@@ -127,6 +131,8 @@ package final class CUDABackend: Backend {
   package var graphNodes: Int { recorder.nodes }
   /// Steps that were replayed before their launches were known, and rightly so; and the others.
   package var guesses: (right: Int, wrong: Int) { (recorder.guesses, recorder.mistakes) }
+  /// Steps that ran on a token before the host knew it, and were not asked for.
+  package var surplusSteps: Int { cacheContext.surplus }
   var isSingle: Bool { batch.tokens.count == 1 }
 
   package func makeBuffer(width: Int) -> CUDABuffer {
@@ -177,8 +183,12 @@ package final class CUDABackend: Backend {
         tokens: batch.tokens.count, wanted: batch.wanted.count, batchCapacity: batchCapacity,
         positions: positions.max() ?? 0)
     }
-    scratch.upload(batch)
-    runExpected()
+    expected = claimAhead()
+    followRule()
+    if expected == nil {
+      scratch.upload(batch)
+      runExpected()
+    }
     clearCounters()
     tally.tokens += batch.tokens.count
   }
@@ -196,16 +206,17 @@ package final class CUDABackend: Backend {
   }
 
   /// The cache of a step of one token.
-  private var single: CUDACache? {
+  var single: CUDACache? {
     isSingle ? batch.slices.first { $0.count == 1 }?.cache : nil
   }
 
   // Expected steps --------------------------------------------------------------------------------
 
-  private var stepKey: StepKey? {
+  var stepKey: StepKey? {
     single.map {
       StepKey(
-        cache: ObjectIdentifier($0), wanted: batch.wanted.count, releases: device.releases)
+        cache: ObjectIdentifier($0), wanted: batch.wanted.count,
+        rule: choosesToken ? batch.rule : nil, releases: device.releases)
     }
   }
 
@@ -213,15 +224,22 @@ package final class CUDABackend: Backend {
   private func runExpected() {
     guard expectsSteps, shortage == nil, let key = stepKey, let step = recorder.expected(key)
     else { return }
-    clock?.start()
+    startClock(firstPosition)
     step.replay()
-    fetch()
+    fetch(firstPosition)
     expected = step
   }
 
-  private func fetch() {
-    scratch.fetch(wanted: batch.wanted.count)
-    clock?.stop()
+  /// The clock is read where the step at `position` begins.
+  func startClock(_ position: Int) {
+    if !clocks.isEmpty { clocks[position % 2].start() }
+  }
+
+  /// Brings results to the host, where the step at `position` does not do so itself.
+  func fetch(_ position: Int) {
+    if !choosesToken { scratch.fetch(wanted: batch.wanted.count) }
+    if !clocks.isEmpty { clocks[position % 2].stop() }
+    if choosesToken { sampler?.end(position) }
   }
 
   /// Whether the step has run already; one that should not have run is undone.
@@ -230,6 +248,8 @@ package final class CUDABackend: Backend {
     expected = nil
     if recorder.confirm(step, is: launches) { return true }
     single?.restoreDebts()
+    // A step that chose a token has put it where its own was.
+    if choosesToken { scratch.upload(batch) }
     return false
   }
 
@@ -270,31 +290,46 @@ package final class CUDABackend: Backend {
     makeChoices()
     if let shortage { throw shortage }
     if !hasRun(launches) {
-      clock?.start()
+      startClock(firstPosition)
       if isBroken || !isSingle {
         flush()
       } else {
         recorder.run(launches, key: readsHost ? nil : stepKey, on: device)
       }
-      fetch()
+      fetch(firstPosition)
     }
-    device.wait()
+    takeResults()
     // Whoever looks at lists afterwards runs nothing again.
     launches.removeAll()
-    if let clock { stepMilliseconds = clock.milliseconds }
+    if !clocks.isEmpty { stepMilliseconds = clocks[firstPosition % 2].milliseconds }
     retired.removeAll()
     try device.throwFailure()
     for slice in batch.slices { slice.cache.grow(by: slice.count) }
     count(notes)
     guard scratch.hasBadLogit else { return }
+    if choosesToken { throw .nonFiniteLogits(position: firstPosition) }
     for (index, token) in batch.wanted.enumerated()
     where !logits(index).allSatisfy({ $0.isFinite }) {
       throw .nonFiniteLogits(position: position(of: token))
     }
   }
 
+  /// Waits for the step; one that chooses its token is followed by the next meanwhile.
+  private func takeResults() {
+    guard choosesToken, let sampler else {
+      device.wait()
+      (scratch.report, chosenToken) = (nil, nil)
+      return
+    }
+    startAhead()
+    sampler.wait(for: firstPosition)
+    scratch.report = sampler.report(of: firstPosition)
+    chosenToken = sampler.token(of: firstPosition)
+  }
+
   package func logits(_ index: Int) -> UnsafeBufferPointer<Float> {
-    scratch.logits(index)
+    precondition(chosenToken == nil, "a step that chooses its token leaves its logits on the card")
+    return scratch.logits(index)
   }
 
   /// Position, in its own sequence, of the batch's token at `index`.

@@ -55,8 +55,11 @@ package final class CUDACache: SequenceCache {
     keptMemory?.clear()
   }
 
+  deinit { context.forget(self) }
+
   package func truncate(to count: Int) {
     precondition(count >= 0 && count <= self.count, "cannot cut \(self.count) back to \(count)")
+    context.forgetAhead(of: self)
     self.count = count
     let entries = layout.layers * layout.groups
     context.launch(
@@ -67,6 +70,7 @@ package final class CUDACache: SequenceCache {
 
   package func fork(capacity: Int) throws(BackendError) -> CUDACache {
     guard capacity >= count else { throw .contextExceeded(needed: count, limit: capacity) }
+    context.forgetAhead(of: self)
     let copy = try CUDACache(context, layout: layout, capacity: capacity, window: window)
     let pieces = layout.paddedHead * layout.dtype.size / 16
     for (from, to) in [(keys, copy.keys), (values, copy.values)] where count > 0 {
@@ -90,6 +94,7 @@ package final class CUDACache: SequenceCache {
   /// Holds `count` positions of zeros: for measuring speed, where no prompt was computed.
   package func skip(to count: Int) {
     precondition(count <= capacity, "\(count) positions in a cache of \(capacity)")
+    context.forgetAhead(of: self)
     self.count = count
     let entries = [Int32](repeating: Int32(count), count: layout.layers * layout.groups)
     entries.withUnsafeBytes {
@@ -130,6 +135,7 @@ package final class CUDACache: SequenceCache {
 
   /// Keys and values owed over all layers, groups and positions.
   package var debt: Int {
+    context.forgetAhead(of: self)
     let entries = layout.layers * layout.groups
     var first = [Int32](repeating: 0, count: entries)
     first.withUnsafeMutableBytes {
@@ -144,12 +150,36 @@ package final class CUDACache: SequenceCache {
 /// What caches need of their backend when they are cut or copied between steps.
 final class CacheContext {
   let device: CUDADevice
+  /// The step that runs before anybody asked for it, and on which cache.
+  var ahead: AheadStep?
+  weak var aheadCache: CUDACache?
+  /// Steps that ran ahead and were not asked for.
+  private(set) var surplus = 0
   private let module: KernelModule
   private let list = LaunchList(capacity: 256)
 
   init(_ device: CUDADevice, module: KernelModule) {
     self.device = device
     self.module = module
+  }
+
+  /// Undoes the step ahead: its cache has not grown, and owes what it owed.
+  func forgetAhead() {
+    guard ahead != nil else { return }
+    (ahead, surplus) = (nil, surplus + 1)
+    aheadCache?.restoreDebts()
+  }
+
+  /// The same for one cache, before it is looked at or changed.
+  func forgetAhead(of cache: CUDACache) {
+    if ahead != nil, aheadCache === cache { forgetAhead() }
+  }
+
+  /// A cache goes: no step may still write to it.
+  func forget(_ cache: CUDACache) {
+    guard ahead?.key.cache == ObjectIdentifier(cache) else { return }
+    (ahead, surplus) = (nil, surplus + 1)
+    device.wait()
   }
 
   /// Puts one kernel into the stream.

@@ -116,6 +116,12 @@ package final class CUDADevice {
     check(driver.wait_stream?(stream), "a kernel failed")
   }
 
+  /// Waits for an event, and for nothing behind it.
+  func wait(for event: dejavu_handle?) {
+    guard failure == nil, let event else { return }
+    check(driver.wait_event?(event), "a kernel failed")
+  }
+
   /// Copies to the card; returns when `from` may be changed.
   func copy(_ from: UnsafeRawPointer, to: dv_address, bytes: Int) {
     guard failure == nil, bytes > 0 else { return }

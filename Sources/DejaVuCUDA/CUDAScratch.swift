@@ -112,10 +112,14 @@ final class CUDAScratch {
       start: base + index * architecture.vocabulary, count: architecture.vocabulary)
   }
 
-  var hasBadLogit: Bool { hostResults.base.load(as: Int32.self) != 0 }
+  /// Where the last step's flag and counters came to; nil where they were fetched with its logits.
+  var report: UnsafeRawPointer?
+  private var words: UnsafeRawPointer { report ?? UnsafeRawPointer(hostResults.base) }
+
+  var hasBadLogit: Bool { words.load(as: Int32.self) != 0 }
 
   func counter(layer: Int, _ at: Int) -> Int {
-    Int(hostResults.base.load(fromByteOffset: 4 * (8 + 8 * layer + at), as: Int32.self))
+    Int(words.load(fromByteOffset: 4 * (8 + 8 * layer + at), as: Int32.self))
   }
 
   func fetch(wanted: Int) {

@@ -8,6 +8,7 @@ enum Kernel: Int, CaseIterable {
   case projectHeads, attendCache, mergeContext, clipSettled, forkPlanes
   case sumHeads, raiseNeurons, sumNeurons, sizeNeurons, sizeGroups
   case prepareVectors, scoreRows, selectRows
+  case findLikeliest, weighTokens, chooseToken
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
 
   /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
@@ -46,6 +47,9 @@ enum Kernel: Int, CaseIterable {
     case .prepareVectors: ("prepare_vectors", 1024, false)
     case .scoreRows: ("score_rows", 320, false)
     case .selectRows: ("select_rows", 1024, false)
+    case .findLikeliest: ("find_likeliest", 256, false)
+    case .weighTokens: ("weigh_tokens", 256, false)
+    case .chooseToken: ("choose_token", 1024, false)
     case .multiplyRows: ("multiply_rows", 256, true)
     case .multiplyColumns: ("multiply_columns", 256, true)
     case .storeKeys: ("store_keys", 256, false)

@@ -4,6 +4,8 @@ import DejaVuCore
 struct StepKey: Equatable {
   let cache: ObjectIdentifier
   let wanted: Int
+  /// By which the step chooses its token; nil where it does not.
+  let rule: TokenRule?
   /// Of the device: equal counts mean that what earlier launches point to is still there.
   let releases: Int
 }

@@ -49,6 +49,9 @@ package final class StepBatch<Cache: SequenceCache> {
   package private(set) var slices: [SequenceSlice<Cache>] = []
   /// Indices among `tokens`, ascending, at which logits are wanted.
   package private(set) var wanted: [Int] = []
+  /// By which the token behind the only wanted one is chosen, where the backend can; see
+  /// ``Backend/chosenToken``.
+  package var rule: TokenRule?
 
   package init() {}
 
@@ -56,6 +59,7 @@ package final class StepBatch<Cache: SequenceCache> {
     tokens.removeAll(keepingCapacity: true)
     slices.removeAll(keepingCapacity: true)
     wanted.removeAll(keepingCapacity: true)
+    rule = nil
   }
 
   /// Adds the continuation of one sequence.
@@ -184,6 +188,10 @@ package protocol Backend: AnyObject {
   /// Ends the step: caches have grown, and results may be read.
   func synchronize() throws(BackendError)
 
+  /// The token that the last step chose by its batch's rule; nil where the host chooses, from the logits.
+  ///
+  /// Where there is one the logits are not brought to the host.
+  var chosenToken: TokenID? { get }
   /// The logits of the i-th wanted position, `[V]`, valid until the next step.
   func logits(_ index: Int) -> UnsafeBufferPointer<Float>
   /// What steps have read since the last reset.
@@ -191,6 +199,9 @@ package protocol Backend: AnyObject {
 }
 
 extension Backend {
+  /// The host chooses every token.
+  package var chosenToken: TokenID? { nil }
+
   /// Room for lists whose precision nobody knows.
   package func makeRows(universe: Int) -> Rows { makeRows(universe: universe, isPrecise: false) }
 }

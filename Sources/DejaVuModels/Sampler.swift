@@ -1,4 +1,4 @@
-import DejaVuCore
+package import DejaVuCore
 
 #if canImport(Glibc)
   import Glibc
@@ -37,17 +37,38 @@ public struct SamplingOptions: Hashable, Sendable {
   }
 }
 
+extension SamplingOptions {
+  /// How far below the greatest logit those of tokens may lie that are kept.
+  fileprivate var span: Float {
+    // Tokens below e^-20 of the likeliest cannot change a draw that resolves 2^-24.
+    let reach = minP > 0 ? Float(-log(minP)) : 20
+    return min(reach, 20) * Float(temperature)
+  }
+
+  /// The same for a device; nil with a penalty, for which the host keeps count.
+  fileprivate var rule: TokenRule? {
+    guard repetitionPenalty == 1 else { return nil }
+    guard temperature > 0 else { return .likeliest }
+    let divisor = Float(temperature)
+    guard divisor.isNormal else { return nil }
+    return TokenRule(temperature: divisor, span: span, keep: topK, share: topP, seed: seed)
+  }
+}
+
 /// Chooses tokens: greedy, or by temperature, top-k, top-p and min-p from a counter-based draw.
 ///
 /// The working arrays are kept, so that a steady decode loop allocates nothing.
 package struct Sampler {
   private let options: SamplingOptions
+  /// The same for a device that chooses by itself; nil where only the host can.
+  package let rule: TokenRule?
   private var candidates: [(token: Int32, logit: Float)] = []
   private var penalized: [Float] = []
   private var isSeen: [Bool]
 
   package init(options: SamplingOptions, vocabulary: Int) {
     self.options = options
+    rule = options.rule
     isSeen = Array(repeating: false, count: options.repetitionPenalty == 1 ? 0 : vocabulary)
     candidates.reserveCapacity(vocabulary)
   }
@@ -87,9 +108,7 @@ package struct Sampler {
   /// Candidates by falling logit, cut by min-p and top-k.
   private mutating func gather(_ logits: UnsafeBufferPointer<Float>, greatest: Float) {
     let temperature = Float(options.temperature)
-    // Tokens below e^-20 of the likeliest cannot change a draw that resolves 2^-24.
-    let reach = options.minP > 0 ? Float(-log(options.minP)) : 20
-    let floor = greatest - min(reach, 20) * temperature
+    let floor = greatest - options.span
     candidates.removeAll(keepingCapacity: true)
     for (token, logit) in logits.enumerated() where logit >= floor {
       candidates.append((Int32(token), (logit - greatest) / temperature))

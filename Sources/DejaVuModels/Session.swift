@@ -39,6 +39,16 @@ package protocol Session: AnyObject {
   ) throws(BackendError)
   /// Continues the sequence by one token; the logits are valid until the next call.
   func decode(_ token: TokenID) throws(BackendError) -> UnsafeBufferPointer<Float>
+  /// Continues the sequence by one token and chooses the one behind it.
+  ///
+  /// Where the device chooses by itself it goes on with that token at once, in the expectation of being
+  /// asked to; whatever is done instead, nothing of that shows in the sequence.
+  ///
+  /// - Parameters:
+  ///   - token: what follows the positions held so far.
+  ///   - sampler: says how, and chooses where the device does not.
+  /// - Returns: the chosen token, which the sequence does not hold yet.
+  func next(after token: TokenID, by sampler: inout Sampler) throws(BackendError) -> TokenID
   /// Forgets every position from `count` on; the sequence can be continued from there.
   func truncate(to count: Int)
   /// An independent session that holds the same positions, with room for `capacity`.
@@ -138,8 +148,16 @@ package final class DecoderSession<B: Backend>: Session {
     return decoder.backend.logits(0)
   }
 
+  package func next(
+    after token: TokenID, by sampler: inout Sampler
+  ) throws(BackendError) -> TokenID {
+    try step(CollectionOfOne(token), wanted: .last, rule: sampler.rule)
+    return decoder.backend.chosenToken
+      ?? sampler.next(decoder.backend.logits(0), position: cache.count)
+  }
+
   private func step(
-    _ tokens: some Collection<TokenID>, wanted: WantedLogits
+    _ tokens: some Collection<TokenID>, wanted: WantedLogits, rule: TokenRule? = nil
   ) throws(BackendError) {
     guard cache.count + tokens.count <= cache.capacity else {
       throw .contextExceeded(needed: cache.count + tokens.count, limit: cache.capacity)
@@ -150,6 +168,7 @@ package final class DecoderSession<B: Backend>: Session {
     }
     batch.removeAll()
     batch.append(tokens, cache: cache, wanted: wanted)
+    batch.rule = rule
     switch mode {
     case .dense: try decoder.step(batch, selector: EveryRow<B>())
     case .exact: try decoder.step(batch, selector: NonzeroRows<B>())

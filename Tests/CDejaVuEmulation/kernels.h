@@ -51,6 +51,11 @@ DEVICE int atomicAdd(int *to, int value) {
   *to += value;
   return old;
 }
+DEVICE unsigned long long atomicAdd(unsigned long long *to, unsigned long long value) {
+  unsigned long long old = *to;
+  *to += value;
+  return old;
+}
 DEVICE unsigned atomicOr(unsigned *to, unsigned value) {
   unsigned old = *to;
   *to |= value;
@@ -178,6 +183,7 @@ DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/sample.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
 #pragma clang diagnostic pop
 
@@ -211,6 +217,7 @@ const emulation::Entry entries[] = {
     TYPED(size_groups) TYPED(multiply_rows) TYPED(multiply_columns)
     ONE(normalize_rows) ONE(add_parts) ONE(clear_words) ONE(assign_list) ONE(read_memory)
     ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
+    ONE(find_likeliest) ONE(weigh_tokens) ONE(choose_token)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
     ONE(activate_rows)
     CODED(embed_rows) CODED(project_rows) CODED(project_heads) CODED(sum_heads)

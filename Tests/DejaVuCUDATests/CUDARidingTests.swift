@@ -15,7 +15,8 @@ struct CUDARidingTests {
   func `choices that ride are those that are made at once`(place: Int, rule: ChoiceRule) throws {
     let (heads, neurons) = Self.placements[place]
     for isLowRank in [true, false] {
-      let sparsity = sparsity(heads: heads, neurons: neurons, rule: rule, isLowRank: isLowRank)
+      let sparsity = Self.sparsity(
+        of: model.architecture, heads: heads, neurons: neurons, rule: rule, isLowRank: isLowRank)
       let riding = try run(sparsity, observes: false)
       let made = try run(sparsity, observes: true)
       let agree = riding.lists == made.lists
@@ -27,10 +28,11 @@ struct CUDARidingTests {
 
   private let model = TinyModel.opt.model(dtype: .float16)
 
-  private func sparsity(
-    heads: Placement, neurons: Placement, rule: ChoiceRule, isLowRank: Bool
+  /// A plan of random choosers, whose window keeps four inputs.
+  static func sparsity(
+    of architecture: Architecture, heads: Placement, neurons: Placement, rule: ChoiceRule,
+    isLowRank: Bool
   ) -> Sparsity {
-    let architecture = model.architecture
     var plan = SparsityPlan.uniform(
       "random", layers: architecture.layers, heads: .lowRank(heads, rule),
       neurons: .lowRank(neurons, rule))

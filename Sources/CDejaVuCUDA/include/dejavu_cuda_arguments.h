@@ -197,6 +197,35 @@ typedef struct {
   int width, padded_width, row_stride, rows;
 } dv_rows_arguments;
 
+/// How the next token is drawn; read through an address, so that a recorded step serves every rule.
+typedef struct {
+  /// What logits are divided by, above 0, and how far below the greatest they may lie.
+  float temperature, span;
+  /// Of the weight, what the likeliest tokens must hold together; 1 keeps all.
+  double share;
+  dv_address seed;
+  /// Of the likeliest tokens, how many are kept; 0 keeps all.
+  int keep;
+} dv_token_rule;
+
+/// Chooses the token behind the logits of one position.
+typedef struct {
+  /// float `[V]`; a rule.
+  dv_address logits, rule;
+  /// Keys `[blocks]`, of every block's likeliest token.
+  dv_address likeliest;
+  /// int and 64 bits `[1024]`, zero between steps: tokens by their distance from the likeliest, and their
+  /// weights; and room for `[V]` keys.
+  dv_address counts, weights, list;
+  /// Where the next step finds its token and position.
+  dv_address token, position;
+  /// The step's flag and counters, and host memory for them and the token, in two places.
+  dv_address results, reports;
+  int vocabulary, blocks, result_words, report_stride;
+  /// 0 takes the likeliest token.
+  int draws;
+} dv_token_arguments;
+
 /// Products of a prompt: out[t, n] = epilogue(Σ_k a[t, k] · b[n, k]), or · b[k, n].
 typedef struct {
   dv_address a, b, bias, out, flag;

@@ -7,7 +7,7 @@ package import DejaVuModels
 package enum CardSubject {
   /// Random weights, with random choosers of the densities that the options name.
   ///
-  /// Tokens are drawn, and no prompt is computed: the cache holds zeros up to its depth, which takes the
+  /// Tokens are drawn at a temperature that lets them differ, and no prompt is computed: the cache holds zeros up to its depth, which takes the
   /// same time to read.
   case random
   /// A trained model, and the plan that its sparse runs follow.
@@ -18,6 +18,9 @@ package enum CardSubject {
 }
 
 /// Measures decoding on a card, its modes in turn.
+///
+/// Each token is drawn by the card from the step before it, as texts are generated; the next step begins
+/// before the host has seen it.
 ///
 /// Random choosers have a threshold for each layer, as calibrated plans do: the mean, over a few tokens, of
 /// the score that as many rows exceed as the density asks for. What it came to is in each row's
@@ -74,6 +77,7 @@ package struct CardBench {
     let probe = try DeviceBandwidth(backend)
     let sparsity = try options.modes.contains(.sparse) ? followed() : nil
     let text = try ownText()
+    let sampling = try sampling()
     var rows: [CardRow] = []
     _ = try probe.sample()
     for depth in options.depths {
@@ -86,7 +90,7 @@ package struct CardBench {
         let bandwidth = try probe.sample()
         for index in own.indices {
           own[index].bandwidth.append(bandwidth)
-          try measure(&own[index], sessions[index], text, round: round)
+          try measure(&own[index], sessions[index], text, sampling, round: round)
         }
       }
       for index in own.indices where own[index].mode == .sparse {
@@ -165,6 +169,16 @@ package struct CardBench {
     return text
   }
 
+  /// How tokens are drawn: random weights repeat themselves unless their logits are brought together.
+  private func sampling() throws -> SamplingOptions {
+    guard case .random = subject else { return SamplingOptions(temperature: 1, seed: options.seed) }
+    let session = try DecoderSession(decoder: decoder, capacity: 1, mode: .dense)
+    let logits = try session.decode(drawn(stream: 97, index: 0))
+    let mean = logits.reduce(0.0) { $0 + Double($1) } / Double(logits.count)
+    let spread = Double(logits.max() ?? 0) - mean
+    return SamplingOptions(temperature: max(spread / 6, 1e-3), seed: options.seed)
+  }
+
   private func drawn(stream: Int, index: Int) -> TokenID {
     let draw = Sampler.uniform(
       seed: options.seed &+ UInt64(stream) &* 104_729, counter: UInt64(index))
@@ -191,15 +205,19 @@ package struct CardBench {
   }
 
   private func measure(
-    _ row: inout CardRow, _ session: DecoderSession<CUDABackend>, _ text: [TokenID], round: Int
+    _ row: inout CardRow, _ session: DecoderSession<CUDABackend>, _ text: [TokenID],
+    _ sampling: SamplingOptions, round: Int
   ) throws {
     rewind(session, to: row.depth)
+    var sampling = sampling
+    sampling.seed &+= UInt64(round)
+    var sampler = Sampler(options: sampling, vocabulary: backend.architecture.vocabulary)
+    var token = text.isEmpty ? drawn(stream: round, index: 0) : text[row.depth]
     let clock = ContinuousClock()
     for index in 0..<Self.settling + options.tokens {
       if index == Self.settling { backend.tally = Tally() }
-      let token = text.isEmpty ? drawn(stream: round, index: index) : text[row.depth + index]
       let start = clock.now
-      _ = try session.decode(token)
+      token = try session.next(after: token, by: &sampler)
       guard index >= Self.settling else { continue }
       row.milliseconds.append((clock.now - start) / .milliseconds(1))
       row.deviceMilliseconds.append(backend.stepMilliseconds)
