@@ -126,7 +126,8 @@ extension Bench {
     let tokens = loaded.generation
     let first = TokenID(tokens.bosToken ?? tokens.eosTokens.first ?? 0)
     return CardWeights(
-      backend: backend, engine: engine, subject: .trained(first: first, sparsity: sparsity), name: folder,
+      backend: backend, engine: engine,
+      subject: .trained(first: first, sparsity: sparsity), name: folder,
       format: loaded.model.format.name, isSynthetic: loaded.isSynthetic,
       weightBytes: loaded.byteCount)
   }
@@ -162,7 +163,8 @@ struct CardReport {
     let text = "the model's own text, at a temperature of 1"
     if let plan { return "sparse: plan '\(plan)'; " + text }
     guard options.modes.contains(.sparse) else { return isShape ? "drawn tokens" : text }
-    return "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; placed "
+    return
+      "sparse: predictors of rank \(options.rank) in \(options.bits) bits, a threshold each; placed "
       + "\(options.headPlacement.rawValue) for heads, \(options.neuronPlacement.rawValue) for neurons"
   }
 

@@ -25,7 +25,11 @@ final class DeviceSampler {
   private let reports: PinnedMemory
   private let ends: [dejavu_handle?]
 
-  /// - Parameter resultWords: int32s of a step's flag and counters.
+  /// - Parameters:
+  ///   - device: the card.
+  ///   - vocabulary: V.
+  ///   - resultWords: int32s of a step's flag and counters.
+  /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
   init(_ device: CUDADevice, vocabulary: Int, resultWords: Int) throws(BackendError) {
     self.device = device
     self.vocabulary = vocabulary

@@ -48,6 +48,7 @@ package protocol Session: AnyObject {
   ///   - token: what follows the positions held so far.
   ///   - sampler: says how, and chooses where the device does not.
   /// - Returns: the chosen token, which the sequence does not hold yet.
+  /// - Throws: what ``run(_:wanted:_:)`` throws.
   func next(after token: TokenID, by sampler: inout Sampler) throws(BackendError) -> TokenID
   /// Forgets every position from `count` on; the sequence can be continued from there.
   func truncate(to count: Int)
