@@ -20,6 +20,7 @@ final class DeviceSampler {
   private let likeliest: DeviceMemory
   private let counts: DeviceMemory
   private let weights: DeviceMemory
+  private let binOfToken: DeviceMemory
   private let list: DeviceMemory
   /// int32 `[2][reportStride]`: a flag and counters, then the token.
   private let reports: PinnedMemory
@@ -40,6 +41,8 @@ final class DeviceSampler {
     likeliest = try DeviceMemory(device, byteCount: 8 * Self.blocks, what: "likeliest tokens")
     counts = try DeviceMemory(device, byteCount: 4 * Self.bins, what: "tokens by weight")
     weights = try DeviceMemory(device, byteCount: 8 * Self.bins, what: "tokens by weight")
+    binOfToken = try DeviceMemory(
+      device, byteCount: 2 * (vocabulary + 7), what: "tokens by weight")
     list = try DeviceMemory(device, byteCount: 8 * vocabulary, what: "tokens of one weight")
     reports = try PinnedMemory(device, byteCount: 8 * (resultWords + 4), what: "tokens")
     ends = [device.makeEvent(), device.makeEvent()]
@@ -68,7 +71,8 @@ final class DeviceSampler {
   func arguments(_ scratch: CUDAScratch, draws: Bool) -> dv_token_arguments {
     var job = dv_token_arguments()
     (job.logits, job.rule, job.likeliest) = (scratch.logits, rule.address, likeliest.address)
-    (job.counts, job.weights, job.list) = (counts.address, weights.address, list.address)
+    (job.counts, job.weights) = (counts.address, weights.address)
+    (job.bins, job.list) = (binOfToken.address, list.address)
     (job.token, job.position) = (scratch.tokenIds, scratch.positions(token: 0))
     (job.results, job.reports) = (scratch.results, reports.address)
     (job.vocabulary, job.blocks) = (Int32(vocabulary), Int32(grid.x))

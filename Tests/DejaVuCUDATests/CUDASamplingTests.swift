@@ -81,7 +81,7 @@ struct CUDASamplingTests {
     #expect(ahead.tokens == waiting.tokens)
     #expect(ahead.debts == waiting.debts)
     try expectSameBits(ahead.logits, waiting.logits, "seed \(seed)")
-    #expect(backend.guesses.right > 20, "most steps run ahead")
+    #expect(backend.guesses.right > 10, "many steps run ahead")
     #expect(backend.surplusSteps > 5, "and some were not asked for")
     #expect(waiting.debts.contains { $0 > 0 }, "nothing was ever owed")
   }

@@ -215,8 +215,8 @@ typedef struct {
   /// Keys `[blocks]`, of every block's likeliest token.
   dv_address likeliest;
   /// int and 64 bits `[1024]`, zero between steps: tokens by their distance from the likeliest, and their
-  /// weights; and room for `[V]` keys.
-  dv_address counts, weights, list;
+  /// weights; 16 bits `[V]`, the bin of each; and room for `[V]` keys.
+  dv_address counts, weights, bins, list;
   /// Where the next step finds its token and position.
   dv_address token, position;
   /// The step's flag and counters, and host memory for them and the token, in two places.

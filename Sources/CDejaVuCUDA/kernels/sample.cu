@@ -20,16 +20,22 @@ DEVICE u64 other_lane(u64 value, int lane) {
   return (u64)high << 32 | __shfl_sync(all_lanes, (u32)value, lane);
 }
 
+DEVICE u64 warp_first(u64 key) {
+#pragma unroll
+  for (int step = 16; step > 0; step >>= 1) {
+    u64 other = other_lane(key, (int)(threadIdx.x % 32) ^ step);
+    key = other > key ? other : key;
+  }
+  return key;
+}
+
 /// The greatest of the block's keys, by every thread; `scratch` holds one for each warp.
 DEVICE u64 block_first(u64 key, u64 *scratch) {
   int lane = threadIdx.x % 32, warps = blockDim.x / 32;
-  for (int step = 16; step > 0; step >>= 1) {
-    u64 other = other_lane(key, lane ^ step);
-    key = other > key ? other : key;
-  }
+  key = warp_first(key);
   if (lane == 0) scratch[threadIdx.x / 32] = key;
   __syncthreads();
-  for (int w = 0; w < warps; w++) key = scratch[w] > key ? scratch[w] : key;
+  key = warp_first(lane < warps ? scratch[lane] : 0);
   __syncthreads();
   return key;
 }
@@ -59,7 +65,7 @@ DEVICE u64 first_of_all(const dv_token_arguments &a, u64 *scratch) {
 
 // Weights ------------------------------------------------------------------------------------------
 
-enum { token_bins = 1024 };
+enum { token_bins = 1024, no_bin = 0xffff };
 
 /// How far a logit lies below the greatest, in units of the temperature, at most 0; and whether the token
 /// may be drawn at all.
@@ -75,7 +81,7 @@ DEVICE u64 weight_of(float value) { return (u64)(exp((double)value) * 1759218604
 /// Bins of equal width, those of likelier tokens first.
 DEVICE int bin_of(float value) { return least((int)(value * -51.2f), token_bins - 1); }
 
-/// Tokens and their weights by bins. Grid: `blocks`.
+/// Tokens and their weights by bins, and every token's bin. Grid: `blocks`.
 KERNEL(256, 1) weigh_tokens(dv_token_arguments a) {
   SHARED int counted[token_bins];
   SHARED u64 weights[token_bins], scratch[8];
@@ -87,10 +93,15 @@ KERNEL(256, 1) weigh_tokens(dv_token_arguments a) {
   dv_token_rule rule = *at<dv_token_rule>(a.rule);
   // Its barriers stand between the zeros and what is added to them.
   float greatest = value_of(first_of_all(a, scratch)), value;
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < a.vocabulary; i += gridDim.x * blockDim.x) {
-    if (!takes_part(rule, at<float>(a.logits)[i], greatest, &value)) continue;
-    atomicAdd(&counted[bin_of(value)], 1);
-    atomicAdd(&weights[bin_of(value)], weight_of(value));
+  // Whole pieces of eight, so that whoever reads them finds no token behind the last.
+  int end = (a.vocabulary + 7) / 8 * 8;
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < end; i += gridDim.x * blockDim.x) {
+    bool is_drawn = i < a.vocabulary && takes_part(rule, at<float>(a.logits)[i], greatest, &value);
+    int bin = is_drawn ? bin_of(value) : no_bin;
+    at<u16>(a.bins)[i] = (u16)bin;
+    if (!is_drawn) continue;
+    atomicAdd(&counted[bin], 1);
+    atomicAdd(&weights[bin], weight_of(value));
   }
   __syncthreads();
   for (int i = threadIdx.x; i < token_bins; i += blockDim.x) {
@@ -115,40 +126,38 @@ struct TokenBins {
 };
 struct TokenSearch {
   TokenBins all, own;
-  int warp_counts[32], listed;
-  u64 warp_weights[32], key;
-  Place found;
+  Place warps[32], found;
+  int listed;
+  u64 key;
 };
 
-/// What stands before this thread's bin, and in all.
+/// Sums over the lanes up to this one.
+DEVICE Place warp_sums(Place own) {
+  int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int step = 1; step < 32; step <<= 1) {
+    int from = lane >= step ? lane - step : lane, more = __shfl_sync(all_lanes, own.counted, from);
+    u64 heavier = other_lane(own.weight, from);
+    if (lane >= step) {
+      own.counted += more;
+      own.weight += heavier;
+    }
+  }
+  return own;
+}
+
+/// What stands before this thread's bin, and in all; a thread to every bin.
 DEVICE Place before_bin(TokenSearch &s, const TokenBins &bins, Place *total) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int counted = bins.counted[threadIdx.x];
-  u64 weight = bins.weights[threadIdx.x];
-  for (int step = 1; step < 32; step <<= 1) {
-    int from = lane >= step ? lane - step : lane, more = __shfl_sync(all_lanes, counted, from);
-    u64 heavier = other_lane(weight, from);
-    if (lane >= step) {
-      counted += more;
-      weight += heavier;
-    }
-  }
-  if (lane == 31) {
-    s.warp_counts[warp] = counted;
-    s.warp_weights[warp] = weight;
-  }
+  Place own = {(int)threadIdx.x, bins.counted[threadIdx.x], bins.weights[threadIdx.x]};
+  Place before = warp_sums(own);
+  if (lane == 31) s.warps[warp] = before;
   __syncthreads();
-  Place before = {(int)threadIdx.x, counted - bins.counted[threadIdx.x],
-                  weight - bins.weights[threadIdx.x]};
-  *total = {0, 0, 0};
-  for (int w = 0; w < (int)blockDim.x / 32; w++) {
-    if (w < warp) {
-      before.counted += s.warp_counts[w];
-      before.weight += s.warp_weights[w];
-    }
-    total->counted += s.warp_counts[w];
-    total->weight += s.warp_weights[w];
-  }
+  if (warp == 0) s.warps[lane] = warp_sums(s.warps[lane]);
+  __syncthreads();
+  *total = s.warps[31];
+  before.counted += (warp > 0 ? s.warps[warp - 1].counted : 0) - own.counted;
+  before.weight += (warp > 0 ? s.warps[warp - 1].weight : 0) - own.weight;
   __syncthreads();
   return before;
 }
@@ -168,15 +177,27 @@ DEVICE Place find_place(TokenSearch &s, const TokenBins &bins, const Place &base
   return found;
 }
 
-/// Lists the tokens of a bin, in any order.
+/// Lists the tokens of a bin, in any order: eight bins to a piece, four pieces on their way.
 DEVICE void list_bin(const dv_token_arguments &a, const dv_token_rule &rule, TokenSearch &s, float greatest,
                      int bin) {
   if (threadIdx.x == 0) s.listed = 0;
   __syncthreads();
-  float value;
-  for (int i = threadIdx.x; i < a.vocabulary; i += blockDim.x) {
-    if (!takes_part(rule, at<float>(a.logits)[i], greatest, &value) || bin_of(value) != bin) continue;
-    at<u64>(a.list)[atomicAdd(&s.listed, 1)] = keyed(value, i);
+  int pieces = (a.vocabulary + 7) / 8, step = blockDim.x;
+  for (int first = threadIdx.x; first < pieces; first += 4 * step) {
+    Quad quads[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      if (first + j * step < pieces) quads[j] = at<Quad>(a.bins)[first + j * step];
+      else quads[j].w[0] = quads[j].w[1] = quads[j].w[2] = quads[j].w[3] = 0xffffffffu;
+    }
+#pragma unroll
+    for (int j = 0; j < 32; j++) {
+      if ((int)(quads[j / 8].w[j / 2 % 4] >> (16 * (j % 2)) & 0xffff) != bin) continue;
+      float value;
+      int token = 8 * (first + j / 8 * step) + j % 8;
+      takes_part(rule, at<float>(a.logits)[token], greatest, &value);
+      at<u64>(a.list)[atomicAdd(&s.listed, 1)] = keyed(value, token);
+    }
   }
   __syncthreads();
 }
@@ -227,6 +248,12 @@ DEVICE double uniform(u64 seed, int position) {
   return (double)(mixed(seed, (u64)position + 1) >> 11) * (1.0 / 9007199254740992.0);
 }
 
+/// What stands before the last of the fewest tokens that hold a share of the weight.
+DEVICE u64 share_of(double share, u64 weight) {
+  u64 wanted = (u64)ceil(share * (double)weight);
+  return wanted > 0 ? wanted - 1 : 0;
+}
+
 /// A draw among the `keep` likeliest tokens, of them among the fewest that hold `share` of the weight.
 DEVICE u64 draw_token(const dv_token_arguments &a, TokenSearch &s, u64 best, int position) {
   float greatest = value_of(best);
@@ -238,20 +265,20 @@ DEVICE u64 draw_token(const dv_token_arguments &a, TokenSearch &s, u64 best, int
   at<u64>(a.weights)[threadIdx.x] = 0;
   Place total, place;
   before_bin(s, s.all, &total);
+  u64 kept = total.weight, key = best;
   if (total.counted == 0) return best;
-  if (rule.keep > 0 && rule.keep < total.counted) {
-    u64 last = find_token(a, rule, s, greatest, false, (u64)rule.keep - 1, &place);
-    total.weight = place.weight + weight_of(value_of(last));
+  // The last token that is kept by number, the last by weight, and the token.
+  for (int stage = 0; stage < 3; stage++) {
+    bool cuts = stage == 0 ? rule.keep > 0 && rule.keep < total.counted : stage == 2 || rule.share < 1;
+    if (!cuts) continue;
+    u64 target = (u64)rule.keep - 1;
+    if (stage == 1) target = share_of(rule.share, kept);
+    if (stage == 2) target = (u64)(uniform(rule.seed, position) * (double)kept);
+    if (stage > 0 && target >= kept) target = kept - 1;
+    key = find_token(a, rule, s, greatest, stage > 0, target, &place);
+    kept = place.weight + weight_of(value_of(key));
   }
-  u64 kept = total.weight;
-  if (rule.share < 1) {
-    u64 wanted = (u64)ceil(rule.share * (double)kept);
-    wanted = wanted > kept ? kept : wanted;
-    u64 last = find_token(a, rule, s, greatest, true, wanted > 0 ? wanted - 1 : 0, &place);
-    kept = place.weight + weight_of(value_of(last));
-  }
-  u64 target = (u64)(uniform(rule.seed, position) * (double)kept);
-  return find_token(a, rule, s, greatest, true, target < kept ? target : kept - 1, &place);
+  return key;
 }
 
 /// Chooses the token, makes it and its position the next step's input, and reports it with the step's other
