@@ -164,7 +164,8 @@ DEVICE Place before_bin(TokenSearch &s, const TokenBins &bins, Place *total) {
 
 /// The bin that holds the token with `target` tokens, or as much weight, before it: behind what stands
 /// before all of these bins.
-DEVICE Place find_place(TokenSearch &s, const TokenBins &bins, const Place &base, bool by_weight, u64 target) {
+DEVICE Place find_place(TokenSearch &s, const TokenBins &bins, const Place &base, bool by_weight,
+                        u64 target) {
   Place total, before = before_bin(s, bins, &total);
   before.counted += base.counted;
   before.weight += base.weight;
