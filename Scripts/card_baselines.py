@@ -2,6 +2,7 @@
 """Times a decode step of an OPT shape by other means: what `dejavu bench --backend cuda` is compared with.
 
 usage: card_baselines.py [SHAPE] [DEPTH ...]     (SHAPE: opt-1.3b, opt-6.7b, opt-30b; default opt-6.7b 128 1024)
+       card_baselines.py --prompts [SHAPE] [TOKENS ...]   the first token's time instead, eager: default 128 to 1024
 
 Random float16 weights, one sequence, a cache of a fixed length of which DEPTH positions are read. In turn: PyTorch
 eager, the same step in a CUDA graph (its products are cuBLAS'), every layer compiled with max-autotune in one
@@ -53,13 +54,25 @@ def layer_step(x, w, cache, position, depth: int, heads: int):
     return x + F.linear(F.relu(F.linear(h, *w["up"])), *w["down"])
 
 
-def median(run):
+def prompt_layer(x, w, own, heads: int):
+    """One layer of a prompt; `own` is [2, heads, capacity, width of a head]."""
+    tokens, width = x.shape
+    h = F.layer_norm(x, (width,), *w["norm"])
+    q, k, v = F.linear(h, *w["qkv"]).view(tokens, 3, heads, width // heads).permute(1, 2, 0, 3)
+    own[0, :, :tokens], own[1, :, :tokens] = k, v
+    seen = F.scaled_dot_product_attention(q[None], k[None], v[None], is_causal=True)[0]
+    x = x + F.linear(seen.transpose(0, 1).reshape(tokens, width), *w["out"])
+    h = F.layer_norm(x, (width,), *w["norm2"])
+    return x + F.linear(F.relu(F.linear(h, *w["up"])), *w["down"])
+
+
+def median(run, steps=STEPS):
     """Milliseconds of a step, by device events."""
     for _ in range(5):
         run()
     torch.cuda.synchronize()
     times = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         run()
@@ -82,14 +95,14 @@ def graphed(step):
     return graph.replay
 
 
-def say(name, depth, run):
+def say(name, depth, run, what="depth", steps=STEPS):
     begun = time.time()
     try:
         with torch.inference_mode():
-            took = f"{median(run()):8.3f} ms"
+            took = f"{median(run(), steps):8.3f} ms"
     except Exception as error:  # A baseline that does not run here is said, not hidden.
         took = "not had: " + str(error).strip().splitlines()[0][:150]
-    print(f"{name:46s} depth {depth:5d} {took}   ({time.time() - begun:.0f} s)", flush=True)
+    print(f"{name:46s} {what} {depth:5d} {took}   ({time.time() - begun:.0f} s)", flush=True)
 
 
 def torch_rows(layers, width, heads, depths):
@@ -113,8 +126,9 @@ def torch_rows(layers, width, heads, depths):
         say("torch.compile max-autotune in a CUDA graph", depth, lambda: graphed(stepper(tuned)))
 
 
-def transformers_rows(layers, width, heads, depths):
-    from transformers import OPTConfig, OPTForCausalLM, StaticCache
+def transformers_model(layers, width, heads):
+    """transformers' OPT with weights that nobody has set, and its configuration."""
+    from transformers import OPTConfig, OPTForCausalLM
 
     config = OPTConfig(
         vocab_size=VOCABULARY, hidden_size=width, num_hidden_layers=layers, ffn_dim=4 * width,
@@ -122,7 +136,41 @@ def transformers_rows(layers, width, heads, depths):
     torch.set_default_dtype(torch.float16)
     with torch.device("cuda"):
         torch.nn.init.normal_ = lambda tensor, *_, **__: tensor
-        model = OPTForCausalLM(config).eval()
+        return OPTForCausalLM(config).eval(), config
+
+
+def prompt_rows(layers, width, heads, prompts):
+    """The first token of prompts: PyTorch eager, then transformers' OPT; cuBLAS multiplies in both."""
+    made, head = weights(layers, width)
+    cache = torch.zeros(layers, 2, heads, max(prompts), width // heads, device="cuda", dtype=torch.float16)
+    for tokens in prompts:
+        x = torch.randn(tokens, width, device="cuda", dtype=torch.float16)
+
+        def step():
+            y = x
+            for w, own in zip(made, cache):
+                y = prompt_layer(y, w, own, heads)
+            return F.linear(y[-1:], head)
+        say("PyTorch eager", tokens, lambda: step, "prompt", 15)
+    del made, head, cache
+    torch.cuda.empty_cache()
+    try:
+        model = transformers_model(layers, width, heads)[0]
+        # What is multiplied counts: zeros take less power.
+        for parameter in model.parameters():
+            parameter.data.normal_(0, 0.02)
+    except Exception as error:
+        return print("transformers: not had: " + str(error).strip().splitlines()[0][:200], flush=True)
+    for tokens in prompts:
+        ids = torch.zeros(1, tokens, dtype=torch.long, device="cuda")
+        say("transformers OPT eager", tokens,
+            lambda: lambda: model(ids, use_cache=True, logits_to_keep=1), "prompt", 15)
+
+
+def transformers_rows(layers, width, heads, depths):
+    from transformers import StaticCache
+
+    model, config = transformers_model(layers, width, heads)
     for depth in depths:
         cache = StaticCache(config=config, max_cache_len=depth + 4 * STEPS)
         token = torch.zeros(1, 1, dtype=torch.long, device="cuda")
@@ -141,11 +189,15 @@ def transformers_rows(layers, width, heads, depths):
 
 
 def main():
-    shape = sys.argv[1] if len(sys.argv) > 1 else "opt-6.7b"
-    depths = [int(each) for each in sys.argv[2:]] or [128, 1024]
+    arguments = [each for each in sys.argv[1:] if each != "--prompts"]
+    shape = arguments[0] if arguments else "opt-6.7b"
+    depths = [int(each) for each in arguments[1:]]
     if shape not in SHAPES:
         sys.exit(f"no shape '{shape}'; take one of {', '.join(SHAPES)}")
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, {shape}, float16", flush=True)
+    if "--prompts" in sys.argv:
+        return prompt_rows(*SHAPES[shape], depths or [128, 256, 512, 1024])
+    depths = depths or [128, 1024]
     torch_rows(*SHAPES[shape], depths)
     torch.cuda.empty_cache()
     try:

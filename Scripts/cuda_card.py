@@ -84,6 +84,7 @@ class Card:
     overlap = False
 
     def __init__(self, chunks, codes):
+        self.chunks = chunks
         major, minor = torch.cuda.get_device_capability()
         self.overlaps = major >= 9
         self.multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
@@ -136,8 +137,9 @@ class Host:
         loaded.dejavu_emulated_driver(self.table)
         self.calls = dict(zip(names, self.table))
         loaded.dejavu_emulated_module.restype = ctypes.c_void_p
+        self.chunks = 1 if codes else 3
         self.module = ctypes.c_void_p(loaded.dejavu_emulated_module(
-            2, 1 if codes else 3, *(codes or (0, 0))))
+            2, self.chunks, *(codes or (0, 0))))
         self.stream = ctypes.c_void_p()
         self.call("make_stream", ctypes.byref(self.stream), ctypes.c_uint(0))
 
@@ -165,7 +167,8 @@ def compile_kernels(architecture, chunks, codes):
              for f in glob.glob(folder + "/**/libnvrtc.so*", recursive=True)]
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
     files = ["common.cuh", "score.cu", "groupwise.cuh", "stream.cu", "debts.cuh",
-             "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu", "groupwise_sums.cu", "choose.cu", "prompt.cu"]
+             "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu", "groupwise_sums.cu", "choose.cu",
+             "operands.cu", "prompt_tiles.cu", "prompt.cu"]
     text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)

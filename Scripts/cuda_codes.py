@@ -146,7 +146,20 @@ def check_others(c, bits, group, zeros):
     c.compare(f"multiply_columns {what}", out, a.double() @ codes.weights)
 
 
+def check_decoding(c, bits, group, zeros):
+    """Codes as halves, for products of prompts: rounded once."""
+    for width, rows in [(1000 // c.scale, 70), (256, 3)]:
+        codes = Codes(c, rows, width, bits, group, zeros)
+        to = c.blank(rows, codes.padded, dtype=torch.float16)
+        units = codes.padded * bits // 128
+        c.card.launch(f"decode_rows_i{bits}", (rows, -(-units // 256)), 256, make(
+            "decode_arguments", rows=codes.rows, to=to, padded=codes.padded, row_stride=codes.stride,
+            to_stride=codes.padded))
+        c.same(f"decode_rows int{bits}-g{group}, zeros {zeros}, {rows} x {width}", to[:, :width],
+               codes.weights.float().half())
+
+
 def check(c, group, zeros):
     for bits in (4, 8):
-        for part in (check_rows, check_mlp, check_heads, check_others):
+        for part in (check_rows, check_mlp, check_heads, check_others, check_decoding):
             part(c, bits, group, zeros)

@@ -456,6 +456,32 @@ def check_small(c):
         c.compare(f"activate_rows {activation}", values, expected)
 
 
+def check_operands(c):
+    """Vectors of a prompt in 16 bits, and the look at its logits."""
+    for dtype in (torch.float16, torch.bfloat16):
+        x, gates = c.floats(3, 96), c.floats(3, 96)
+        for activation, gated in [(-1, False), (0, False), (2, False), (1, True), (3, True)]:
+            to = c.blank(3, 128, dtype=dtype)
+            c.card.launch(f"narrow_rows_{SUFFIXES[dtype]}", (1, 3), 256, make(
+                "narrow_arguments", gates=gates if gated else 0, to=to, width=90,
+                from_stride=96, to_stride=128, activation=activation, **{"from": x}))
+            bent = x.double()
+            if gated:
+                bent = bent * ACTIVATIONS[activation](gates.double())
+            elif activation >= 0:
+                bent = ACTIVATIONS[activation](bent)
+            what = f"narrow_rows {dtype}, activation {activation}, gated {gated}"
+            c.compare(what, to[:, :90], bent[:, :90], torch.finfo(dtype).eps / 2)
+            c.same(what + ": padding", to[:, 90:], torch.zeros_like(to[:, 90:]))
+    for place, wrong in [(None, 0), (299, math.nan), (0, -math.inf)]:
+        values, flag = c.floats(300), c.integers([0])
+        if place is not None:
+            values[place] = wrong
+        c.card.launch("look_over", (2,), 256, make(
+            "look_arguments", values=values, flag=flag, count=300))
+        c.same(f"look_over, {wrong} at {place}", flag, c.integers([int(place is not None)]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", help="library of the kernels compiled for the host")
@@ -472,7 +498,7 @@ def main():
     for dtype in SUFFIXES:
         for check in (check_rows, check_mlp, check_sizes, check_stream):
             check(c, dtype)
-    for check in (check_norms, check_scores, check_lists, check_small):
+    for check in (check_norms, check_scores, check_lists, check_small, check_operands):
         check(c)
     cuda_attention.check(c)
     for codes in [(64, 0), (32, 1)] if options.host else [(128, 0), (64, 0), (64, 1), (32, 1)]:

@@ -32,6 +32,10 @@ static const char text[] = {
     ,
 #embed "kernels/sample.cu"
     ,
+#embed "kernels/operands.cu"
+    ,
+#embed "kernels/prompt_tiles.cu"
+    ,
 #embed "kernels/prompt.cu"
     , 0};
 

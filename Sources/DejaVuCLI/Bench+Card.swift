@@ -13,12 +13,22 @@ extension Bench {
   func validateCard() throws {
     let others: [(String, Bool)] = [
       ("--sweep", sparse.sweep), ("--plot", plot != nil), ("--gather", gather),
-      ("--packed", packed != nil), ("--prompt", !workload.prompt.isEmpty),
+      ("--packed", packed != nil),
       ("--threads", !workload.threads.isEmpty), ("--isa", workload.kernels.isa != nil),
       ("--activation-bits", workload.kernels.activationBits != nil),
     ]
     if let other = others.first(where: \.1) {
-      throw ValidationError("--backend cuda measures decoding only; leave out \(other.0)")
+      throw ValidationError("--backend cuda measures decoding and dense prompts only; leave out \(other.0)")
+    }
+    if !workload.prompt.isEmpty {
+      if shape == nil {
+        throw ValidationError("--backend cuda measures prompts of weights that it makes; name a --shape")
+      }
+      if sparse.isSparse || !workload.depth.isEmpty || !workload.mode.isEmpty {
+        throw ValidationError(
+          "--backend cuda measures dense prompts or decoding; leave out --prompt, or depths, modes "
+            + "and what is sparse")
+      }
     }
     if sparse.mlpDensity.count > 1 || sparse.headDensity.count > 1 {
       throw ValidationError("--backend cuda takes one density of each kind")
@@ -26,6 +36,7 @@ extension Bench {
   }
 
   func runCard() throws {
+    if let shape, !workload.prompt.isEmpty { return try runCardPrompts(shape) }
     var options = cardOptions
     let device = try CUDADevice()
     let made =

@@ -182,13 +182,14 @@ extension CUDABackend {
   ) {
     let (weights, a, tokens) = (model.layers[layer], architecture, batch.tokens.count)
     let projected = scratch.projected
-    var offset = 0
+    var (offset, input) = (0, operand(x, width: a.hidden, tokens: tokens, for: weights.query))
     for (matrix, bias) in [
       (weights.query, weights.queryBias), (weights.key, weights.keyBias),
       (weights.value, weights.valueBias),
     ] {
+      input = operand(input, of: x, width: a.hidden, tokens: tokens, for: matrix)
       multiply(
-        matrix, from: x, tokens: tokens, to: projected.row(0) + dv_address(4 * offset),
+        matrix, from: input, tokens: tokens, to: projected.row(0) + dv_address(4 * offset),
         stride: projected.stride, bias: bias)
       offset += matrix.rows
     }
@@ -208,7 +209,9 @@ extension CUDABackend {
       maskHeads(layer: layer, chosen)
     case .listed(let rows): maskHeads(layer: layer, rows)
     }
-    multiplyTransposed(weights.output, from: scratch.context, into: out)
+    let context = operand(
+      scratch.context, width: a.heads * a.headWidth, tokens: tokens, for: weights.output)
+    multiplyTransposed(weights.output, from: context, into: out)
     let lanes = (a.heads + a.kvHeads) * a.headWidth
     tally.attentionWeights += 2 * lanes * weights.query.rowBytes
     tally.weightFlops += 2 * tokens * 2 * lanes * a.hidden
@@ -246,15 +249,32 @@ extension CUDABackend {
     (job.position, job.tokens) = (store.position, store.tokens)
     job.sliding_window = Int32(a.slidingWindow ?? 0)
     job.scale = scoreScale
-    let step = 8 * 16 / cacheLayout.dtype.size
-    let lanes = (cacheLayout.paddedHead + step - 1) / step * step
+    let shape = PromptTiles(cacheLayout)
     launch(
-      .attendPrompt, Grid((slice.count + 7) / 8, a.heads),
-      sharedBytes: 4 * (2 * 32 * (lanes + 1) + 8 * lanes), job)
+      .attendPrompt, Grid((slice.count + shape.queries - 1) / shape.queries, a.heads),
+      sharedBytes: shape.sharedBytes, job)
     let end = slice.position + slice.count
     tally.cache += a.kvHeads * 2 * end * cacheLayout.paddedHead * cacheLayout.dtype.size
     let window = a.slidingWindow ?? .max
     let pairs = (0..<slice.count).reduce(0) { $0 + min(slice.position + $1 + 1, window) }
     tally.cacheFlops += 2 * 2 * a.heads * a.headWidth * pairs
+  }
+}
+
+/// What a block needs that attends to a prompt's queries.
+private struct PromptTiles {
+  let queries: Int
+  let sharedBytes: Int
+
+  init(_ cache: CUDACacheLayout) {
+    let step = 8 * 16 / cache.dtype.size
+    let chunks = (cache.paddedHead + step - 1) / step
+    let lanes = chunks * step
+    if cache.dtype == .float32 {
+      (queries, sharedBytes) = (8, 4 * (2 * 32 * (lanes + 1) + 8 * lanes))
+    } else {
+      let keys = chunks > 2 ? 32 : 64
+      (queries, sharedBytes) = (64, 2 * (64 + 2 * keys) * (lanes + 8))
+    }
   }
 }

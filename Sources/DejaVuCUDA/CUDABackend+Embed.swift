@@ -208,8 +208,9 @@ extension CUDABackend {
         source = scratch.embedding
       }
       multiply(
-        model.head, from: source, tokens: count, to: scratch.logits,
-        stride: architecture.vocabulary, flag: scratch.flag)
+        model.head,
+        from: operand(source, width: model.head.columns, tokens: count, for: model.head),
+        tokens: count, to: scratch.logits, stride: architecture.vocabulary, flag: scratch.flag)
     }
     appendChoice()
     for matrix in [model.projectOut, model.head].compactMap({ $0 }) {
@@ -267,33 +268,9 @@ extension CUDABackend {
   private func multiply(
     _ matrix: RowMatrix, from x: CUDABuffer, tokens: Int, into out: CUDABuffer
   ) {
-    multiply(matrix, from: x, tokens: tokens, to: out.row(0), stride: out.stride)
-  }
-
-  /// out[t, r] = σ(matrix[r] · x[t] + bias[r]), for a batch.
-  func multiply(
-    _ matrix: RowMatrix, from x: CUDABuffer, tokens: Int, to out: dv_address, stride: Int,
-    bias: FloatVector? = nil, activation: Activation? = nil, flag: dv_address = 0
-  ) {
-    launch(
-      .multiplyRows, matrix.kernelType, Grid((matrix.rows + 63) / 64, (tokens + 63) / 64),
-      dv_product_arguments(
-        a: x.row(0), b: matrix.address, bias: bias.address, out: out, flag: flag,
-        tokens: Int32(tokens), n: Int32(matrix.rows), k: Int32(matrix.columns),
-        a_stride: Int32(x.stride), b_stride: matrix.elementStride, out_stride: Int32(stride),
-        activation: activation?.kernelCode ?? -1))
-  }
-
-  /// out[t, c] = Σ_r x[t, r] · matrix[r, c], for a batch.
-  func multiplyTransposed(_ matrix: RowMatrix, from x: CUDABuffer, into out: CUDABuffer) {
-    willWrite(out)
-    let tokens = batch.tokens.count
-    launch(
-      .multiplyColumns, matrix.kernelType, Grid((matrix.columns + 63) / 64, (tokens + 63) / 64),
-      dv_product_arguments(
-        a: x.row(0), b: matrix.address, bias: 0, out: out.row(0), flag: 0, tokens: Int32(tokens),
-        n: Int32(matrix.columns), k: Int32(matrix.rows), a_stride: Int32(x.stride),
-        b_stride: matrix.elementStride, out_stride: Int32(out.stride), activation: -1))
+    multiply(
+      matrix, from: operand(x, width: matrix.columns, tokens: tokens, for: matrix), tokens: tokens,
+      to: out.row(0), stride: out.stride)
   }
 }
 

@@ -96,24 +96,18 @@ extension CUDABackend {
   ) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     let (values, gates) = (scratch.activations, scratch.gates)
-    var measure: RowMeasure?
-    if case .ranked(let wanted, _, _) = neurons { measure = wanted }
+    let isRanked = if case .ranked(.product, _, _) = neurons { true } else { false }
     // Products are ranked before the activation bends them.
-    let isBent = weights.bundle.gate == nil && measure != .product
-    multiply(
-      weights.bundle.up, from: x, tokens: tokens, to: values.row(0), stride: values.stride,
-      bias: weights.upBias, activation: isBent ? architecture.activation : nil)
-    if let gate = weights.bundle.gate {
-      multiply(
-        gate, from: x, tokens: tokens, to: gates.row(0), stride: gates.stride,
-        bias: weights.gateBias)
-    }
+    let bendsFirst = weights.bundle.gate == nil && !isRanked
+    raisePrompt(layer: layer, x: x, activation: bendsFirst ? architecture.activation : nil)
     if case .ranked(.product, let rule, let chosen) = neurons {
       reserve(chosen)
       let products = weights.bundle.gate == nil ? values : gates
       select(products.row(0), stride: products.stride, by: rule, into: chosen)
     }
-    if !isBent {
+    // Where nobody looks at them, gates meet their products while these are rounded.
+    let meetsLater = weights.bundle.gate != nil && neurons.isWhole && rounds(weights.bundle.down)
+    if !bendsFirst && !meetsLater {
       launch(
         .activateRows, Grid(tokens),
         dv_activate_arguments(
@@ -132,9 +126,28 @@ extension CUDABackend {
       mask(values, by: rows, lanes: 1, counter: scratch.counters(layer: layer) + 16)
       notes.append(.neuronRows(layer: layer))
     }
-    multiplyTransposed(weights.bundle.down, from: values, into: out)
+    let lanes = operand(
+      values, width: architecture.neurons, tokens: tokens, for: weights.bundle.down,
+      gates: meetsLater ? gates : nil, activation: meetsLater ? architecture.activation : nil)
+    multiplyTransposed(weights.bundle.down, from: lanes, into: out)
     tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
     tally.weightFlops += 2 * tokens * weights.bundle.matrix.rows * architecture.hidden
+    // The card works on this layer while the host comes to the next.
+    flush()
+  }
+
+  /// Products of a batch with up and gate rows, `activation` applied to those of up rows.
+  private func raisePrompt(layer: Int, x: CUDABuffer, activation: Activation?) {
+    let (weights, tokens) = (model.layers[layer], batch.tokens.count)
+    let (values, gates, width) = (scratch.activations, scratch.gates, architecture.hidden)
+    let input = operand(x, width: width, tokens: tokens, for: weights.bundle.up)
+    multiply(
+      weights.bundle.up, from: input, tokens: tokens, to: values.row(0), stride: values.stride,
+      bias: weights.upBias, activation: activation)
+    guard let gate = weights.bundle.gate else { return }
+    multiply(
+      gate, from: input, tokens: tokens, to: gates.row(0), stride: gates.stride,
+      bias: weights.gateBias)
   }
 
   /// Each token keeps the lanes of its own rows only.
@@ -145,5 +158,15 @@ extension CUDABackend {
         rows: rows.choice(for: launchNumber), values: values.row(0), counter: counter,
         stride: Int32(values.stride),
         lanes: Int32(lanes)))
+  }
+}
+
+extension RowChoice {
+  /// Whether every row is computed and nobody looks at the results in between.
+  fileprivate var isWhole: Bool {
+    switch self {
+    case .all, .nonzero: true
+    case .listed, .ranked: false
+    }
   }
 }

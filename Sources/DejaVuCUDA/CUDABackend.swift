@@ -7,6 +7,8 @@ public struct CUDAOptions: Hashable, Sendable {
   public var cacheType: DType?
   /// Tokens of one prompt batch.
   public var batchCapacity: Int
+  /// Bytes of weights in codes that are decoded at once for a prompt's products.
+  package var decodedBytes = 64 << 20
 
   /// Options that suit every card.
   public init(cacheType: DType? = nil, batchCapacity: Int = 512) {
@@ -34,6 +36,8 @@ package final class CUDABackend: Backend {
   let geometry: LaunchGeometry
   let scratch: CUDAScratch
   let cacheLayout: CUDACacheLayout
+  /// NVIDIA's products of prompts; nil where the library was not found and own kernels multiply.
+  let products: MatrixProducts?
   let launches = LaunchList()
   var batch = StepBatch<CUDACache>()
   /// What the step's blocks did, for the tally.
@@ -97,7 +101,12 @@ package final class CUDABackend: Backend {
       keptStride: Self.keptStride(of: weights.weights, options))
     geometry = LaunchGeometry(model: model, multiprocessors: device.multiprocessors)
     cacheContext = CacheContext(device, module: module)
-    scratch = try CUDAScratch(device, model: model, layout: cacheLayout, geometry: geometry)
+    products = try device.products.map { library throws(BackendError) in
+      try MatrixProducts(library, on: device)
+    }
+    scratch = try CUDAScratch(
+      device, model: model, layout: cacheLayout, geometry: geometry,
+      decodedBytes: products == nil ? nil : options.decodedBytes)
   }
 
   /// A backend whose kernels are compiled for the card, or were kept from an earlier time.
@@ -275,6 +284,13 @@ package final class CUDABackend: Backend {
     _ kernel: Kernel, _ grid: Grid, sharedBytes: Int = 0, _ arguments: Arguments
   ) {
     launch(kernel, .float32, grid, sharedBytes: sharedBytes, arguments)
+  }
+
+  /// Appends one of the library's products to the step.
+  func launch(_ plan: ProductPlan, _ places: ProductCall) {
+    roundChoices()
+    launches.append(plan, places)
+    launchNumber += 1
   }
 
   /// Runs what the step has come to, for whoever looks at it in between.

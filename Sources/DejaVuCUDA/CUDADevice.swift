@@ -15,6 +15,8 @@ package final class CUDADevice {
   package let driverVersion: Int
   /// Whether a launch may start before the one ahead of it has ended, in graphs too.
   let overlapsLaunches: Bool
+  /// NVIDIA's products of matrices; nil where there are none.
+  package let products: ProductLibrary?
   /// Shared memory that one block may ask for.
   var blockSharedBytes: Int {
     capability >= 90 ? 227 << 10 : capability == 80 ? 163 << 10 : 99 << 10
@@ -27,9 +29,13 @@ package final class CUDADevice {
 
   /// Opens the first card.
   ///
-  /// - Parameter table: a table of the driver's functions; nil looks for the installed one.
+  /// - Parameters:
+  ///   - table: a table of the driver's functions; nil looks for the installed one.
+  ///   - library: products of matrices beside a driver that is given; an installed driver looks for its own.
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` where there is no driver or no card.
-  package init(driver table: dejavu_driver? = nil) throws(BackendError) {
+  package init(
+    driver table: dejavu_driver? = nil, products library: ProductLibrary? = nil
+  ) throws(BackendError) {
     let driver: dejavu_driver
     if let table { driver = table } else { driver = try Self.installed() }
     guard driver.start?(0) == 0 else {
@@ -64,6 +70,7 @@ package final class CUDADevice {
     self.ordinal = ordinal
     self.stream = stream
     self.context = context
+    products = table == nil ? ProductLibrary.find() : library
   }
 
   private let context: dejavu_handle?
@@ -97,6 +104,13 @@ package final class CUDADevice {
     _ = driver.describe_error?(status ?? -1, &text)
     let words = text.map { String(cString: $0) } ?? "error \(status ?? -1)"
     failure = Self.unavailable("\(what()): \(words)")
+  }
+
+  /// Notes what a library answered that has no words for it.
+  func check(product status: Int32) {
+    guard status != 0, failure == nil else { return }
+    failure = Self.unavailable(
+      "cuBLASLt refused a product (\(status)); \(ProductLibrary.variable)=off does without it")
   }
 
   /// - Throws: the first failure since the device was opened.

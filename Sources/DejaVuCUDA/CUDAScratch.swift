@@ -32,6 +32,10 @@ final class CUDAScratch {
   private(set) var units = CUDABuffer(memory: nil, stride: 0)
   /// float `[tiles, 2]`, of 128 columns each.
   let tileSums: DeviceMemory
+  /// A batch's vectors in 16 bits, `[T, width]` of whatever width, and a block of rows that were codes;
+  /// nil where products read floats.
+  private(set) var operands: DeviceMemory?
+  let decoded: DeviceMemory?
   /// float `[score jobs, rows]`, and of every job a ticket, zero between launches, and bits.
   let jobScores: CUDABuffer
   let jobMarks: CUDABuffer
@@ -41,6 +45,8 @@ final class CUDAScratch {
   private let ids: DeviceMemory
   private let hostIds: PinnedMemory
   private let idCapacity: Int
+  /// Whether products read vectors in 16 bits.
+  private let narrows: Bool
   private var idCount = 0
   /// A flag, counters `[L, 8]`, then logits `[wanted, V]`.
   private var resultMemory: DeviceMemory
@@ -50,12 +56,19 @@ final class CUDAScratch {
 
   init(
     _ device: CUDADevice, model: PackedModel, layout: CUDACacheLayout, geometry: LaunchGeometry,
-    idCapacity: Int = 1 << 16
+    decodedBytes: Int?, idCapacity: Int = 1 << 16
   ) throws(BackendError) {
     self.device = device
     self.layout = layout
     self.idCapacity = idCapacity
+    narrows = decodedBytes != nil
     architecture = model.architecture
+    decoded =
+      CodeGroups.first(of: model.formats) == nil
+      ? nil
+      : try decodedBytes.map { bytes throws(BackendError) in
+        try DeviceMemory(device, byteCount: bytes, what: "decoded rows")
+      }
     let (a, words) = (architecture, 8 + 8 * architecture.layers)
     // Rows of codes are padded to blocks of 128 columns.
     let width = (a.hidden + 127) / 128 * 128
@@ -190,6 +203,12 @@ final class CUDAScratch {
     context = try buffer(context, a.heads * a.headWidth)
     if a.projectsEmbedding { embedding = try buffer(embedding, a.embeddingWidth) }
     scores = try buffer(scores, max(a.neurons, a.kvHeads))
+    if narrows && count > 1 {
+      if let memory = operands { old.append(memory) }
+      let width = max(a.neurons, a.heads * a.headWidth, a.hidden, a.embeddingWidth)
+      operands = try DeviceMemory(
+        device, byteCount: 2 * count * Padding.width(width), what: "rounded vectors")
+    }
     wanted = try buffer(wanted, a.hidden)
     tokens = count
     return old

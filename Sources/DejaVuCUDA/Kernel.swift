@@ -10,13 +10,15 @@ enum Kernel: Int, CaseIterable {
   case prepareVectors, scoreRows, selectRows
   case findLikeliest, weighTokens, chooseToken
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
+  case narrowRows, decodeRows, lookOver
 
   /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
   var awaits: Bool {
     switch self {
     case .readMemory, .fillRows, .fillCodes, .clipSettled, .forkPlanes, .multiplyRows,
       .multiplyColumns,
-      .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows:
+      .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows, .narrowRows, .decodeRows,
+      .lookOver:
       false
     default: true
     }
@@ -57,6 +59,9 @@ enum Kernel: Int, CaseIterable {
     case .attendPrompt: ("attend_prompt", 256, false)
     case .maskRows: ("mask_rows", 256, false)
     case .activateRows: ("activate_rows", 256, false)
+    case .narrowRows: ("narrow_rows", 256, true)
+    case .decodeRows: ("decode_rows", 256, true)
+    case .lookOver: ("look_over", 256, false)
     }
   }
 }
@@ -97,6 +102,7 @@ extension Kernel {
     switch self {
     case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * HeadTiles.warps(type)
     case .raiseNeurons where type.isCoded: 384
+    case .attendPrompt where cache != .float32: 128
     default: shape.threads
     }
   }
@@ -106,8 +112,16 @@ extension Kernel {
     self == .fillCodes || (shape.isTyped && type.isCoded)
   }
 
-  /// Whether there is one for this type at all: random codes have a kernel of their own.
-  func exists(_ type: KernelType) -> Bool { self != .fillRows || !type.isCoded }
+  /// Whether there is one for this type at all: random codes have a kernel of their own, and only some
+  /// types are rounded to or decoded.
+  func exists(_ type: KernelType) -> Bool {
+    switch self {
+    case .fillRows: !type.isCoded
+    case .narrowRows: type == .float16 || type == .bfloat16
+    case .decodeRows: type.isCoded
+    default: true
+    }
+  }
 }
 
 /// A card's machine code, with every kernel looked up once.

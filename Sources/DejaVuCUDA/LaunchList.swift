@@ -63,6 +63,13 @@ final class LaunchList {
     count += 1
   }
 
+  /// Appends a library's product; the plan must outlive the list's use of it.
+  func append(_ plan: ProductPlan, _ places: ProductCall) {
+    // A launch without blocks.
+    append(
+      Unmanaged.passUnretained(plan).toOpaque(), threads: 0, grid: Grid(0), sharedBytes: 0, places)
+  }
+
   private func reserve(_ bytes: Int) {
     guard bytes > capacity else { return }
     let grown = UnsafeMutableRawPointer.allocate(byteCount: 2 * bytes, alignment: 16)
@@ -96,6 +103,13 @@ final class LaunchList {
       var at = base
       while at < end {
         let header = at.load(as: Header.self)
+        defer { at += size + Int(header.argumentBytes) }
+        guard header.x > 0 else {
+          let plan = Unmanaged<ProductPlan>.fromOpaque(header.function).takeUnretainedValue()
+          device.check(
+            product: plan.run((at + size).load(as: ProductCall.self), stream: device.stream))
+          continue
+        }
         var config = dejavu_launch_config()
         (config.grid_x, config.grid_y, config.grid_z) = (header.x, header.y, header.z)
         (config.block_x, config.block_y, config.block_z) = (header.threads, 1, 1)
@@ -109,7 +123,6 @@ final class LaunchList {
           device.driver.launch?(&config, header.function, $0, nil)
         }
         guard status == 0 else { return device.check(status, "a kernel was refused") }
-        at += size + Int(header.argumentBytes)
       }
     }
   }

@@ -125,6 +125,10 @@ DEVICE void await_inputs() {}
 DEVICE void fetch_ahead(const void *) {}
 DEVICE void copy_quad(void *to, const void *from);
 DEVICE void await_copies() {}
+DEVICE void close_copies() {}
+DEVICE void await_older_copies() {}
+DEVICE void load_tiles(unsigned (&tiles)[4], const void *row);
+DEVICE void load_tiles_turned(unsigned (&tiles)[4], const void *row);
 DEVICE void publish() {}
 DEVICE void publish_to_block() {}
 template <class T> DEVICE T fresh(const T *from) { return *from; }
@@ -172,6 +176,33 @@ DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 
   });
 }
 
+/// The row that a lane named.
+DEVICE const u16 *named_row(const emulation::Share &share) {
+  const u16 *row;
+  std::memcpy(&row, share.words, sizeof row);
+  if ((unsigned long long)row % 16) __builtin_trap();
+  return row;
+}
+DEVICE const emulation::Share *name_rows(const void *row) {
+  emulation::Share own = {};
+  std::memcpy(own.words, &row, sizeof row);
+  return emulation::exchange(own);
+}
+DEVICE void load_tiles(u32 (&tiles)[4], const void *row) {
+  int lane = threadIdx.x % 32;
+  const emulation::Share *all = name_rows(row);
+  for (int i = 0; i < 4; i++)
+    std::memcpy(&tiles[i], named_row(all[8 * i + lane / 4]) + lane % 4 * 2, 4);
+}
+DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
+  int lane = threadIdx.x % 32;
+  const emulation::Share *all = name_rows(row);
+  for (int i = 0; i < 4; i++) {
+    const emulation::Share *own = all + 8 * i + lane % 4 * 2;
+    tiles[i] = named_row(own[0])[lane / 4] | (u32)named_row(own[1])[lane / 4] << 16;
+  }
+}
+
 #include "../../Sources/CDejaVuCUDA/kernels/score.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise.cuh"
 #include "../../Sources/CDejaVuCUDA/kernels/stream.cu"
@@ -184,6 +215,8 @@ DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/sample.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/operands.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/prompt_tiles.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
 #pragma clang diagnostic pop
 
@@ -219,12 +252,12 @@ const emulation::Entry entries[] = {
     ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
     ONE(find_likeliest) ONE(weigh_tokens) ONE(choose_token)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
-    ONE(activate_rows)
+    ONE(activate_rows) ONE(narrow_rows_f16) ONE(narrow_rows_bf16) ONE(look_over)
     CODED(embed_rows) CODED(project_rows) CODED(project_heads) CODED(sum_heads)
     CODED(raise_neurons) CODED(sum_neurons) CODED(size_neurons) CODED(size_groups)
     CODED(multiply_rows) CODED(multiply_columns)
 #if CODE_GROUP
-    ONE(fill_codes)
+    ONE(fill_codes) CODED(decode_rows)
 #endif
 };
 

@@ -10,8 +10,17 @@ import Foundation
 enum TestCard {
   static let isReal = ProcessInfo.processInfo.environment["DEJAVU_TEST_CARD"] == "1"
 
+  /// The same, where `multiplies` says whether an emulated card comes with an emulated cuBLASLt.
   static func backend(
-    _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64)
+    _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64),
+    multiplies: Bool
+  ) throws -> CUDABackend {
+    try backend(model, options, products: multiplies ? emulatedProducts() : nil)
+  }
+
+  static func backend(
+    _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64),
+    products: ProductLibrary? = nil
   ) throws -> CUDABackend {
     if isReal {
       let device = try CUDADevice()
@@ -23,7 +32,7 @@ enum TestCard {
     }
     var driver = dejavu_driver()
     dejavu_emulated_driver(&driver)
-    let device = try CUDADevice(driver: driver)
+    let device = try CUDADevice(driver: driver, products: products)
     let kernels = CUDABackend.kernelOptions(of: model, on: device, options)
     guard
       let image = dejavu_emulated_module(
@@ -36,6 +45,12 @@ enum TestCard {
       weights: DeviceModel(uploading: model, to: device),
       module: KernelModule(device, image: image, hasCodes: kernels.groups != nil),
       options: options)
+  }
+
+  private static func emulatedProducts() -> ProductLibrary {
+    var functions = dejavu_blaslt()
+    dejavu_emulated_products(&functions)
+    return ProductLibrary(functions: functions, path: "emulated")
   }
 }
 

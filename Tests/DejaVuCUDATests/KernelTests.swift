@@ -17,6 +17,7 @@ struct KernelTests {
       KernelOptions(capability: 89, cacheType: .bfloat16, paddedHead: 64),
       KernelOptions(capability: 90, cacheType: .float16, paddedHead: 128),
       KernelOptions(capability: 90, cacheType: .float32, paddedHead: 160),
+      KernelOptions(capability: 90, cacheType: .bfloat16, paddedHead: 256),
       KernelOptions(
         capability: 80, cacheType: .float16, paddedHead: 128,
         groups: CodeGroups(size: 128, haveZeros: false)),
@@ -31,14 +32,18 @@ struct KernelTests {
     let compiled = try KernelCompiler(library: Self.library).compile(options)
     #expect(compiled.cubin.starts(with: [0x7F, 0x45, 0x4C, 0x46]), "machine code is an ELF file")
     let names = Set(compiled.reports.map(\.name))
-    for name in ["attend_cache", "attend_prompt", "select_rows", "score_rows", "add_parts"] {
+    for name in [
+      "attend_cache", "attend_prompt", "narrow_rows_f16", "narrow_rows_bf16", "select_rows",
+      "score_rows", "add_parts",
+    ] {
       #expect(names.contains(name))
     }
     for name in ["project_heads", "sum_heads", "raise_neurons", "sum_neurons", "project_rows"] {
       for type in ["f32", "f16", "bf16"] { #expect(names.contains("\(name)_\(type)")) }
     }
     if options.groups != nil {
-      for name in ["project_heads", "sum_heads", "raise_neurons", "sum_neurons", "project_rows"] {
+      let coded = ["project_heads", "sum_heads", "raise_neurons", "sum_neurons", "project_rows"]
+      for name in coded + ["decode_rows"] {
         for type in ["i4", "i8"] { #expect(names.contains("\(name)_\(type)")) }
       }
     }

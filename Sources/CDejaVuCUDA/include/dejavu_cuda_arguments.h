@@ -234,6 +234,26 @@ typedef struct {
   int activation;
 } dv_product_arguments;
 
+/// to[t] = from[t] in 16 bits, or σ(from[t]), or from[t] · σ(gates[t]); zeros from the width to `to_stride`.
+typedef struct {
+  dv_address from, gates, to;
+  /// Gates lie as far apart as what they meet.
+  int width, from_stride, to_stride;
+  /// −1 for none.
+  int activation;
+} dv_narrow_arguments;
+
+/// to[r] = rows of codes, as halves, every column of their blocks.
+typedef struct {
+  dv_address rows, to;
+  int padded, row_stride, to_stride;
+} dv_decode_arguments;
+
+/// Sets a flag where one of so many floats is not finite.
+typedef struct {
+  dv_address values, flag, count;
+} dv_look_arguments;
+
 /// Rotates queries in place, rotates and stores keys, stores values.
 typedef struct {
   /// float `[T, stride]`: queries, keys and values behind each other.

@@ -96,6 +96,24 @@ DEVICE void copy_quad(void *to, const void *from) {
                : "memory");
 }
 DEVICE void await_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/// Copies since the last close belong together; `await_older_copies` waits for all but the last that
+/// were closed.
+DEVICE void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+DEVICE void await_older_copies() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+/// Four tiles of 8 x 8 halves from shared memory: lane l names row l % 8 of tile l / 8, and receives of
+/// every tile the pair at 2 (l % 4) in row l / 4; turned, in column l / 4 the pair of rows there.
+DEVICE void load_tiles(u32 (&tiles)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+      : "=r"(tiles[0]), "=r"(tiles[1]), "=r"(tiles[2]), "=r"(tiles[3])
+      : "r"((u32)__cvta_generic_to_shared(row))
+      : "memory");
+}
+DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+      : "=r"(tiles[0]), "=r"(tiles[1]), "=r"(tiles[2]), "=r"(tiles[3])
+      : "r"((u32)__cvta_generic_to_shared(row))
+      : "memory");
+}
 /// Orders what this thread wrote before what it writes next, for the whole card.
 DEVICE void publish() { __threadfence(); }
 /// The same for the block.

@@ -94,8 +94,9 @@ KERNEL(256, 1) turn_queries(dv_store_arguments a) {
 
 enum { head_lanes = (padded_lanes + 31) / 32, key_stride = padded_lanes + 1 };
 
-/// Eight queries of one head share tiles of 32 keys and values. Grid: tiles of tokens, heads.
-KERNEL(256, 1) attend_prompt(dv_prompt_arguments a) {
+/// Eight queries of one head share tiles of 32 keys and values, for caches of floats. Grid: tiles of eight
+/// tokens, heads.
+DEVICE void attend_queries(const dv_prompt_arguments &a, float) {
   DYNAMIC(float, memory);
   float *keys = memory, *values = memory + 32 * key_stride, *queries = values + 32 * key_stride;
   int head = blockIdx.y, group = head / a.heads_per_group;
@@ -152,6 +153,11 @@ KERNEL(256, 1) attend_prompt(dv_prompt_arguments a) {
   for (int c = 0; c < head_lanes; c++)
     if (lane + 32 * c < a.head) context[lane + 32 * c] = acc[c] / total;
 }
+
+/// Blocks of 256 threads where the cache keeps floats, of 128 where it keeps halves; see
+/// `attend_queries` of each.
+KERNEL(sizeof(CACHE) == 4 ? 256 : 128, sizeof(CACHE) == 4 ? 1 : 2)
+attend_prompt(dv_prompt_arguments a) { attend_queries(a, CACHE()); }
 
 /// A block to a token: walks through the ascending list.
 KERNEL(256, 1) mask_rows(dv_mask_arguments a) {

@@ -39,15 +39,22 @@ struct BackendOptions: ParsableArguments {
     case .cpu: return try LanguageModel(path: path, backend: .cpu(cpu), progress: progress)
     case .cuda:
       // A missing card is better known before a large model is read than after.
-      _ = try CUDADevice()
+      Self.noteProducts(try CUDADevice())
       return try LanguageModel(path: path, backend: cuda, progress: progress)
     case .auto:
       do {
-        _ = try CUDADevice()
+        Self.noteProducts(try CUDADevice())
         return try LanguageModel(path: path, backend: cuda, progress: progress)
       } catch is BackendError {
         return try LanguageModel(path: path, backend: .cpu(cpu), progress: progress)
       }
     }
+  }
+
+  /// Says once that prompts will take long, where they will.
+  private static func noteProducts(_ device: CUDADevice) {
+    guard device.products == nil else { return }
+    Terminal.error.writeLine(
+      "dejavu: prompts are multiplied by " + ProductLibrary.describe(device.products))
   }
 }

@@ -1,0 +1,69 @@
+// What products by tensor cores read: activations in the weights' type, codes as halves; and what
+// their results are looked over for.
+
+/// Four neighbours in 16 bits each.
+struct alignas(8) Halves { u32 w[2]; };
+
+DEVICE u32 pair(float first, float second, f16) {
+  return narrow_f16(first) | (u32)narrow_f16(second) << 16;
+}
+DEVICE u32 pair(float first, float second, bf16) {
+  return narrow_bf16(first) | (u32)narrow_bf16(second) << 16;
+}
+
+/// Four neighbours to a thread, zeros behind the width. Grid: 1024 columns to a block, tokens.
+template <class T> DEVICE void narrow_rows(const dv_narrow_arguments &a) {
+  int t = blockIdx.y, i = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= a.to_stride) return;
+  float x[4], gates[4];
+  unpack(read_piece(at<float>(a.from) + (i64)t * a.from_stride, i, a.width), x, 0.0f);
+  if (a.gates)
+    unpack(read_piece(at<float>(a.gates) + (i64)t * a.from_stride, i, a.width), gates, 0.0f);
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    if (a.gates) x[k] *= activated(gates[k], a.activation);
+    else if (a.activation >= 0) x[k] = activated(x[k], a.activation);
+  }
+  Halves *to = (Halves *)(at<T>(a.to) + (i64)t * a.to_stride + i);
+  *to = {{pair(x[0], x[1], T()), pair(x[2], x[3], T())}};
+}
+KERNEL(256, 1) narrow_rows_f16(dv_narrow_arguments a) { narrow_rows<f16>(a); }
+KERNEL(256, 1) narrow_rows_bf16(dv_narrow_arguments a) { narrow_rows<bf16>(a); }
+
+/// Sets the flag where a number is not finite.
+KERNEL(256, 1) look_over(dv_look_arguments a) {
+  i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < (i64)a.count && !(fabsf(at<float>(a.values)[i]) <= 3.4e38f)) *at<int>(a.flag) = 1;
+}
+
+#ifdef CODE_GROUP
+/// One of the codes of a unit, less half of the greatest, and its zero.
+template <class T> DEVICE float centred_code(u32 word, int half, int d) {
+  const int bits = Coding<T>::bits;
+  int code = bits == 8 ? word >> (8 * d) & 255 : word >> (8 * d + 4 * half) & 15;
+  return code - (bits == 4 ? 7.5f : 128.0f);
+}
+
+/// A unit of codes to a thread. Grid: rows, 256 units of a row to a block.
+template <class T> DEVICE void decode_rows(const dv_decode_arguments &a) {
+  int unit = blockIdx.y * blockDim.x + threadIdx.x;
+  if (unit >= a.padded * Coding<T>::bits / 128) return;
+  const T *row = at<T>(a.rows) + (i64)blockIdx.x * a.row_stride;
+  Quad quad = stream(row + unit * 16);
+  int block = 128 * unit_block<T>(unit);
+  f16 *to = at<f16>(a.to) + (i64)blockIdx.x * a.to_stride + block + unit % 4 * 4;
+#pragma unroll
+  for (int h = 0; h < Coding<T>::halves; h++)
+#pragma unroll
+    for (int b = 0; b < 4; b++) {
+      int half = unit_half<T>(unit) + h, column = 64 * half + 16 * b;
+      int group = (block + column) / CODE_GROUP;
+      float scale = row_scale(row, code_bytes(a.padded, Coding<T>::bits), group), x[4];
+      float offset = 0.5f * zero_offset(row, a.padded, group);
+#pragma unroll
+      for (int d = 0; d < 4; d++) x[d] = (centred_code<T>(quad.w[b], half, d) + offset) * scale;
+      *(Halves *)(to + column) = {{pair(x[0], x[1], f16()), pair(x[2], x[3], f16())}};
+    }
+}
+FOR_CODES(256, 1, decode_rows, dv_decode_arguments)
+#endif
