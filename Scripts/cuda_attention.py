@@ -273,15 +273,23 @@ def check_prompt(c, head, groups, per_group, half, alibi, sliding, start, tokens
            torch.full_like(layer.settled, start + tokens))
     context = c.blank(tokens, heads * head)
     tile, lanes = (32 if c.card.chunks > 2 else 64), 64 * c.card.chunks
-    c.card.launch("attend_prompt", (-(-tokens // 64), heads), 128, make(
-        "prompt_arguments", slopes=0 if slopes is None else slopes, context=context,
-        context_stride=heads * head, heads_per_group=per_group, sliding_window=sliding,
-        scale=1 / math.sqrt(head), **common), 2 * (64 + 2 * tile) * (lanes + 8))
+
+    def launch(**rounding):
+        c.card.launch("attend_prompt", (-(-tokens // 64), heads), 128, make(
+            "prompt_arguments", slopes=0 if slopes is None else slopes, context=context,
+            context_stride=heads * head, heads_per_group=per_group, sliding_window=sliding,
+            scale=1 / math.sqrt(head), **common, **rounding), 2 * (64 + 2 * tile) * (lanes + 8))
+
+    launch()
     expected = []
     for t in range(tokens):
         layer.queries = queries[t]
         expected.append(layer.expected_context(start + t, slopes, sliding))
     c.compare(f"attend_prompt {what}", context, torch.stack(expected).view(tokens, -1), TILE_LIMIT)
+    for dtype in (torch.float16, torch.bfloat16):
+        rounded = c.blank(tokens, heads * head + 8, dtype=dtype)
+        launch(rounded=rounded, rounded_stride=heads * head + 8, is_brain=int(dtype == torch.bfloat16))
+        c.same(f"attend_prompt {what}: {dtype}", rounded[:, :heads * head], context.to(dtype))
 
 
 def check_products(c, dtype):

@@ -152,8 +152,8 @@ def check_decoding(c, bits, group, zeros):
         codes = Codes(c, rows, width, bits, group, zeros)
         to = c.blank(rows, codes.padded, dtype=torch.float16)
         units = codes.padded * bits // 128
-        c.card.launch(f"decode_rows_i{bits}", (rows, -(-units // 256)), 256, make(
-            "decode_arguments", rows=codes.rows, to=to, padded=codes.padded, row_stride=codes.stride,
+        c.card.launch(f"decode_rows_i{bits}", (-(-rows * units // 256),), 256, make(
+            "decode_arguments", rows=codes.rows, to=to, padded=codes.padded, row_count=rows, row_stride=codes.stride,
             to_stride=codes.padded))
         c.same(f"decode_rows int{bits}-g{group}, zeros {zeros}, {rows} x {width}", to[:, :width],
                codes.weights.float().half())

@@ -282,6 +282,20 @@ def check_norms(c):
         if kind == 0:
             expected = x.double() * weight.double() + bias.double()
         c.compare(f"normalize_rows, kind {kind}", out, expected)
+        for dtype in (torch.float16, torch.bfloat16):
+            rounded = c.blank(3, 1024, dtype=dtype)
+            c.card.launch("normalize_rows", (3,), 256, make(
+                "normalize_arguments", norm=norm, x=x, out=out, rounded=rounded, width=1000, stride=1000,
+                rounded_stride=1024, is_brain=int(dtype == torch.bfloat16)))
+            c.same(f"normalize_rows, kind {kind}: {dtype}", rounded[:, :1000], out.to(dtype))
+    stream, part, bias = c.floats(5, 1100), c.floats(5, 1104), c.floats(1090)
+    expected = stream[:, :1090].double() + bias.double() + part[:, :1090].double()
+    behind = stream[:, 1090:].clone()
+    c.card.launch("add_rows", (2, 5), 256, make(
+        "add_arguments", x=stream, parts=part, bias=bias, width=1090, stride=1100, slices=1,
+        part_stride=1104))
+    c.compare("add_rows", stream[:, :1090], expected)
+    c.same("add_rows: behind the width", stream[:, 1090:], behind)
 
 
 def coded(c, rows, columns, bits):
@@ -431,14 +445,15 @@ def check_small(c):
     values, counter = c.floats(2, 60), c.integers([4])
     lists = torch.stack([torch.arange(10), torch.arange(10)]).int().to(c.card.device)
     lists[0, :3] = c.integers([1, 4, 9])
-    counts, before = c.integers([3, 0]), values.clone()
-    c.card.launch("mask_rows", (2,), 256, make(
-        "mask_arguments", rows=make("choice", count=counts, list=lists, all=20, stride=10),
-        values=values, counter=counter, stride=60, lanes=3))
-    kept = torch.zeros(2, 20, 1, device=values.device)
+    counts, kept = c.integers([3, 0]), torch.zeros(2, 20, 1, device=values.device)
     kept[0, [1, 4, 9]] = 1
-    c.same("mask_rows", values, (before.view(2, 20, 3) * kept).view(2, 60))
-    c.same("mask_rows: counter", counter, c.integers([7]))
+    for values in (values, values.half()):
+        before = values.clone()
+        c.card.launch("mask_rows", (2,), 256, make(
+            "mask_arguments", rows=make("choice", count=counts, list=lists, all=20, stride=10),
+            values=values, counter=counter, stride=60, lanes=3, is_short=int(values.dtype == torch.float16)))
+        c.same(f"mask_rows {values.dtype}", values, (before.view(2, 20, 3) * kept).view(2, 60))
+    c.same("mask_rows: counter", counter, c.integers([10]))
     settled = c.integers([0, 5, 9])
     c.card.launch("clip_settled", (1,), 256, make("clip_arguments", settled=settled, entries=3, count=6))
     c.same("clip_settled", settled, c.integers([0, 5, 6]))

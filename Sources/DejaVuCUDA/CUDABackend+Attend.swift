@@ -183,23 +183,26 @@ extension CUDABackend {
     let (weights, a, tokens) = (model.layers[layer], architecture, batch.tokens.count)
     let projected = scratch.projected
     var (offset, input) = (0, operand(x, width: a.hidden, tokens: tokens, for: weights.query))
-    for (matrix, bias) in [
-      (weights.query, weights.queryBias), (weights.key, weights.keyBias),
-      (weights.value, weights.valueBias),
-    ] {
+    for (matrix, bias) in BiasedRows.joined([
+      BiasedRows(matrix: weights.query, bias: weights.queryBias),
+      BiasedRows(matrix: weights.key, bias: weights.keyBias),
+      BiasedRows(matrix: weights.value, bias: weights.valueBias),
+    ]).map({ ($0.matrix, $0.bias) }) {
       input = operand(input, of: x, width: a.hidden, tokens: tokens, for: matrix)
       multiply(
         matrix, from: input, tokens: tokens, to: projected.row(0) + dv_address(4 * offset),
         stride: projected.stride, bias: bias)
       offset += matrix.rows
     }
+    // Where nobody looks at the context, attention leaves it as the next product reads it.
+    let rounded = heads.isWhole ? contextOperand(for: weights.output) : nil
     for slice in batch.slices where slice.count > 0 {
       if slice.cache.window > 0, slice.position > 0 {
         // Groups may owe keys from decoding when more prompt arrives.
         projectHeads(
           layer: layer, groups: allRows(a.kvHeads), slice: slice, settlesOnly: true)
       }
-      attendSlice(layer: layer, slice: slice)
+      attendSlice(layer: layer, slice: slice, into: rounded)
     }
     switch heads {
     case .all, .nonzero: tally.headRows += tokens * a.kvHeads
@@ -209,8 +212,10 @@ extension CUDABackend {
       maskHeads(layer: layer, chosen)
     case .listed(let rows): maskHeads(layer: layer, rows)
     }
-    let context = operand(
-      scratch.context, width: a.heads * a.headWidth, tokens: tokens, for: weights.output)
+    let context =
+      rounded
+      ?? operand(
+        scratch.context, width: a.heads * a.headWidth, tokens: tokens, for: weights.output)
     multiplyTransposed(weights.output, from: context, into: out)
     let lanes = (a.heads + a.kvHeads) * a.headWidth
     tally.attentionWeights += 2 * lanes * weights.query.rowBytes
@@ -219,12 +224,14 @@ extension CUDABackend {
 
   private func maskHeads(layer: Int, _ rows: CUDARows) {
     mask(
-      scratch.context, by: rows, lanes: architecture.headsPerGroup * architecture.headWidth,
+      Masked(scratch.context), by: rows, lanes: architecture.headsPerGroup * architecture.headWidth,
       counter: scratch.counters(layer: layer))
     notes.append(.headRows(layer: layer))
   }
 
-  private func attendSlice(layer: Int, slice: SequenceSlice<CUDACache>) {
+  private func attendSlice(
+    layer: Int, slice: SequenceSlice<CUDACache>, into rounded: Operand?
+  ) {
     let (cache, a, projected) = (slice.cache, architecture, scratch.projected)
     var store = dv_store_arguments()
     store.projected = projected.row(slice.start)
@@ -236,13 +243,20 @@ extension CUDABackend {
     (store.head, store.padded_head) = (Int32(a.headWidth), Int32(cacheLayout.paddedHead))
     (store.capacity, store.rotary_half) = (Int32(cache.capacity), rotaryHalf)
     (store.position, store.tokens) = (Int32(slice.position), Int32(slice.count))
-    launch(.storeKeys, Grid(slice.count), store)
-    if rotaryHalf > 0 { launch(.turnQueries, Grid(slice.count), store) }
+    let blocks = { (lanes: Int) in Grid(slice.count, (lanes + 1023) / 1024) }
+    launch(.storeKeys, blocks(a.kvHeads * a.headWidth), store)
+    if rotaryHalf > 0 { launch(.turnQueries, blocks(a.heads * Int(rotaryHalf)), store) }
     var job = dv_prompt_arguments()
     job.projected = projected.row(slice.start)
     (job.keys, job.values) = (store.keys, store.values)
     job.slopes = scratch.slopes?.address ?? 0
     job.context = scratch.context.row(slice.start)
+    if let rounded {
+      job.rounded = rounded.address + dv_address(2 * rounded.stride * slice.start)
+      (job.rounded_stride, job.is_brain) = (
+        Int32(rounded.stride), rounded.type == .bfloat16 ? 1 : 0
+      )
+    }
     (job.stride, job.context_stride) = (store.stride, Int32(scratch.context.stride))
     (job.head, job.padded_head) = (store.head, store.padded_head)
     (job.heads_per_group, job.capacity) = (Int32(a.headsPerGroup), store.capacity)

@@ -77,16 +77,20 @@ extension CUDABackend {
   func normalizeNow(_ x: CUDABuffer, by norm: dv_norm, into out: CUDABuffer) {
     willWrite(out)
     normalizeRows(
-      x.row(0), by: norm, into: out.row(0), tokens: batch.tokens.count, stride: x.stride)
+      x.row(0), by: norm, into: out.row(0), tokens: batch.tokens.count, stride: x.stride,
+      rounded: isSingle ? nil : rounding(out, width: architecture.hidden))
   }
 
   func normalizeRows(
-    _ x: dv_address, by norm: dv_norm, into out: dv_address, tokens: Int, stride: Int
+    _ x: dv_address, by norm: dv_norm, into out: dv_address, tokens: Int, stride: Int,
+    rounded: Operand? = nil
   ) {
     launch(
       .normalizeRows, Grid(tokens),
       dv_normalize_arguments(
-        norm: norm, x: x, out: out, width: Int32(architecture.hidden), stride: Int32(stride)))
+        norm: norm, x: x, out: out, rounded: rounded?.address ?? 0,
+        width: Int32(architecture.hidden), stride: Int32(stride),
+        rounded_stride: Int32(rounded?.stride ?? 0), is_brain: rounded?.type == .bfloat16 ? 1 : 0))
   }
 
   /// Computes a norm that was put off.
@@ -110,6 +114,7 @@ extension CUDABackend {
       }
     }
     if pendingNorm === buffer { pendingNorm = nil }
+    if roundedBatch?.owner === buffer { roundedBatch = nil }
     buffer.isStale = false
     buffer.deferred = nil
     buffer.parts = nil
@@ -179,6 +184,9 @@ extension CUDABackend {
     (job.slices, job.part_stride) = (Int32(parts.count), Int32(parts.stride))
     withUnsafeMutableBytes(of: &job.lists) { bytes in
       lists.withUnsafeBytes { bytes.copyMemory(from: $0) }
+    }
+    guard isSingle || parts.count > 1 || !lists.isEmpty else {
+      return launch(.addRows, Grid((width + 1023) / 1024, batch.tokens.count), job)
     }
     launch(.addParts, Grid((width + 127) / 128 + lists.count, batch.tokens.count), job)
     guard isSingle else { return }

@@ -96,10 +96,20 @@ extension CUDABackend {
   ) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     let (values, gates) = (scratch.activations, scratch.gates)
+    let input = operand(x, width: architecture.hidden, tokens: tokens, for: weights.bundle.up)
+    // A full list must leave the bits of the whole: it goes the same way.
+    if !neurons.isRanked, let lanes = raiseRounded(layer: layer, from: input, tokens: tokens) {
+      if case .listed(let rows) = neurons {
+        maskNeurons(layer: layer, Masked(lanes), by: rows)
+      } else {
+        tally.neuronRows += tokens * architecture.neurons
+      }
+      return sumPrompt(layer: layer, lanes, into: out)
+    }
     let isRanked = if case .ranked(.product, _, _) = neurons { true } else { false }
     // Products are ranked before the activation bends them.
     let bendsFirst = weights.bundle.gate == nil && !isRanked
-    raisePrompt(layer: layer, x: x, activation: bendsFirst ? architecture.activation : nil)
+    raisePrompt(layer: layer, from: input, activation: bendsFirst ? architecture.activation : nil)
     if case .ranked(.product, let rule, let chosen) = neurons {
       reserve(chosen)
       let products = weights.bundle.gate == nil ? values : gates
@@ -123,12 +133,17 @@ extension CUDABackend {
     switch neurons {
     case .all, .nonzero: tally.neuronRows += tokens * architecture.neurons
     case .listed(let rows), .ranked(_, _, let rows):
-      mask(values, by: rows, lanes: 1, counter: scratch.counters(layer: layer) + 16)
-      notes.append(.neuronRows(layer: layer))
+      maskNeurons(layer: layer, Masked(values), by: rows)
     }
     let lanes = operand(
       values, width: architecture.neurons, tokens: tokens, for: weights.bundle.down,
       gates: meetsLater ? gates : nil, activation: meetsLater ? architecture.activation : nil)
+    sumPrompt(layer: layer, lanes, into: out)
+  }
+
+  /// Sums down rows of a batch.
+  private func sumPrompt(layer: Int, _ lanes: Operand, into out: CUDABuffer) {
+    let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     multiplyTransposed(weights.bundle.down, from: lanes, into: out)
     tally.mlpWeights += weights.bundle.matrix.rows * weights.bundle.matrix.rowBytes
     tally.weightFlops += 2 * tokens * weights.bundle.matrix.rows * architecture.hidden
@@ -137,10 +152,9 @@ extension CUDABackend {
   }
 
   /// Products of a batch with up and gate rows, `activation` applied to those of up rows.
-  private func raisePrompt(layer: Int, x: CUDABuffer, activation: Activation?) {
+  private func raisePrompt(layer: Int, from input: Operand, activation: Activation?) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
-    let (values, gates, width) = (scratch.activations, scratch.gates, architecture.hidden)
-    let input = operand(x, width: width, tokens: tokens, for: weights.bundle.up)
+    let (values, gates) = (scratch.activations, scratch.gates)
     multiply(
       weights.bundle.up, from: input, tokens: tokens, to: values.row(0), stride: values.stride,
       bias: weights.upBias, activation: activation)
@@ -150,20 +164,45 @@ extension CUDABackend {
       bias: weights.gateBias)
   }
 
+  private func maskNeurons(layer: Int, _ values: Masked, by rows: CUDARows) {
+    mask(values, by: rows, lanes: 1, counter: scratch.counters(layer: layer) + 16)
+    notes.append(.neuronRows(layer: layer))
+  }
+
   /// Each token keeps the lanes of its own rows only.
-  func mask(_ values: CUDABuffer, by rows: CUDARows, lanes: Int, counter: dv_address) {
+  func mask(_ values: Masked, by rows: CUDARows, lanes: Int, counter: dv_address) {
     launch(
       .maskRows, Grid(batch.tokens.count),
       dv_mask_arguments(
-        rows: rows.choice(for: launchNumber), values: values.row(0), counter: counter,
-        stride: Int32(values.stride),
-        lanes: Int32(lanes)))
+        rows: rows.choice(for: launchNumber), values: values.address, counter: counter,
+        stride: Int32(values.stride), lanes: Int32(lanes), is_short: values.isShort ? 1 : 0))
+  }
+}
+
+/// A batch's values of which some are left out.
+struct Masked {
+  let address: dv_address
+  let stride: Int
+  /// Whether they have 16 bits.
+  let isShort: Bool
+
+  init(_ values: CUDABuffer) {
+    (address, stride, isShort) = (values.row(0), values.stride, false)
+  }
+
+  init(_ values: Operand) {
+    (address, stride, isShort) = (values.address, values.stride, values.type != .float32)
   }
 }
 
 extension RowChoice {
+  /// Whether rows are chosen by what is computed of them.
+  fileprivate var isRanked: Bool {
+    if case .ranked = self { true } else { false }
+  }
+
   /// Whether every row is computed and nobody looks at the results in between.
-  fileprivate var isWhole: Bool {
+  var isWhole: Bool {
     switch self {
     case .all, .nonzero: true
     case .listed, .ranked: false

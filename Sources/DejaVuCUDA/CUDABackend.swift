@@ -11,7 +11,7 @@ public struct CUDAOptions: Hashable, Sendable {
   package var decodedBytes = 64 << 20
 
   /// Options that suit every card.
-  public init(cacheType: DType? = nil, batchCapacity: Int = 512) {
+  public init(cacheType: DType? = nil, batchCapacity: Int = 1024) {
     self.cacheType = cacheType
     self.batchCapacity = batchCapacity
   }
@@ -49,6 +49,10 @@ package final class CUDABackend: Backend {
   private(set) var launchNumber = 0
   /// Choices whose vectors the next launch of another kind rounds first, all at once.
   var pendingChoices: [PendingChoice] = []
+  /// The batch whose vectors lie rounded in the working space.
+  var roundedBatch: (owner: CUDABuffer, operand: Operand)?
+  /// Whether the biases of up rows lie rounded on the card.
+  var hasRoundedBiases = false
   /// Choices that have begun.
   var riding: [Riding] = []
   /// The buffer whose tiles were summed last.
@@ -177,6 +181,7 @@ package final class CUDABackend: Backend {
     notes.removeAll(keepingCapacity: true)
     pendingNorm?.deferred = nil
     pendingNorm = nil
+    roundedBatch = nil
     pendingChoices.removeAll(keepingCapacity: true)
     riding.removeAll(keepingCapacity: true)
     // Embeddings come without sums.

@@ -36,6 +36,9 @@ final class CUDAScratch {
   /// nil where products read floats.
   private(set) var operands: DeviceMemory?
   let decoded: DeviceMemory?
+  /// Neurons' values of a batch in 16 bits, `[T, F]`; and the biases of up rows, `[L, F]`.
+  private(set) var lanes: DeviceMemory?
+  let upBiases: DeviceMemory?
   /// float `[score jobs, rows]`, and of every job a ticket, zero between launches, and bits.
   let jobScores: CUDABuffer
   let jobMarks: CUDABuffer
@@ -69,6 +72,10 @@ final class CUDAScratch {
       : try decodedBytes.map { bytes throws(BackendError) in
         try DeviceMemory(device, byteCount: bytes, what: "decoded rows")
       }
+    let biasBytes = 2 * model.layers.count * Padding.width(model.architecture.neurons)
+    upBiases =
+      decodedBytes == nil || model.layers.allSatisfy { $0.upBias == nil }
+      ? nil : try DeviceMemory(device, byteCount: biasBytes, what: "rounded biases")
     let (a, words) = (architecture, 8 + 8 * architecture.layers)
     // Rows of codes are padded to blocks of 128 columns.
     let width = (a.hidden + 127) / 128 * 128
@@ -206,6 +213,9 @@ final class CUDAScratch {
     if narrows && count > 1 {
       if let memory = operands { old.append(memory) }
       let width = max(a.neurons, a.heads * a.headWidth, a.hidden, a.embeddingWidth)
+      if let memory = lanes { old.append(memory) }
+      lanes = try DeviceMemory(
+        device, byteCount: 2 * count * Padding.width(a.neurons), what: "rounded neurons")
       operands = try DeviceMemory(
         device, byteCount: 2 * count * Padding.width(width), what: "rounded vectors")
     }

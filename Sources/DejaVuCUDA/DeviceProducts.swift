@@ -45,7 +45,8 @@ package struct DeviceProducts {
       outputs: memory.address + 2 * bytes, keeps: 0)
     let shape = ProductShape(
       sumsRows: false, tokens: size, outputs: size, terms: size, weightStride: size,
-      inputStride: size, outputStride: size, type: type, hasBias: false, epilogue: .plain,
+      inputStride: size, outputStride: size, type: type, outputType: type, hasBias: false,
+      epilogue: .plain,
       alignments: [256, 256, 256])
     let plan = try products.plan(shape, bias: 0)
     list.removeAll()

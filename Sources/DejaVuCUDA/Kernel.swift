@@ -10,7 +10,7 @@ enum Kernel: Int, CaseIterable {
   case prepareVectors, scoreRows, selectRows
   case findLikeliest, weighTokens, chooseToken
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
-  case narrowRows, decodeRows, lookOver
+  case narrowRows, decodeRows, lookOver, addRows
 
   /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
   var awaits: Bool {
@@ -18,7 +18,7 @@ enum Kernel: Int, CaseIterable {
     case .readMemory, .fillRows, .fillCodes, .clipSettled, .forkPlanes, .multiplyRows,
       .multiplyColumns,
       .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows, .narrowRows, .decodeRows,
-      .lookOver:
+      .lookOver, .addRows:
       false
     default: true
     }
@@ -62,6 +62,7 @@ enum Kernel: Int, CaseIterable {
     case .narrowRows: ("narrow_rows", 256, true)
     case .decodeRows: ("decode_rows", 256, true)
     case .lookOver: ("look_over", 256, false)
+    case .addRows: ("add_rows", 256, false)
     }
   }
 }

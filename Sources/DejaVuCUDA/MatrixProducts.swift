@@ -15,6 +15,8 @@ struct ProductShape: Hashable {
   var outputStride: Int
   /// Of weights and inputs.
   var type: DType
+  /// Of outputs and bias.
+  var outputType: DType
   var hasBias: Bool
   var epilogue: Epilogue
   /// Of weights, inputs and outputs, bytes.
@@ -133,7 +135,7 @@ final class ProductPlan {
     let sizes = [
       (weights.0, weights.1, shape.weightStride, shape.type),
       (shape.terms, shape.tokens, shape.inputStride, shape.type),
-      (shape.outputs, shape.tokens, shape.outputStride, .float32),
+      (shape.outputs, shape.tokens, shape.outputStride, shape.outputType),
     ]
     let layouts = sizes.compactMap { rows, columns, stride, type -> dejavu_blaslt_handle? in
       var layout: dejavu_blaslt_handle?
@@ -176,7 +178,7 @@ final class ProductPlan {
     good = set(Int(dejavu_blaslt_epilogue), shape.code) && good
     if shape.hasBias {
       good = set(Int(dejavu_blaslt_bias_pointer), bias) && good
-      good = set(Int(dejavu_blaslt_bias_type), float) && good
+      good = set(Int(dejavu_blaslt_bias_type), shape.outputType.productCode) && good
     }
     if good { return product }
     _ = functions.release_product?(product)

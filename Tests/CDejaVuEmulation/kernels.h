@@ -252,7 +252,7 @@ const emulation::Entry entries[] = {
     ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
     ONE(find_likeliest) ONE(weigh_tokens) ONE(choose_token)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
-    ONE(activate_rows) ONE(narrow_rows_f16) ONE(narrow_rows_bf16) ONE(look_over)
+    ONE(activate_rows) ONE(narrow_rows_f16) ONE(narrow_rows_bf16) ONE(look_over) ONE(add_rows)
     CODED(embed_rows) CODED(project_rows) CODED(project_heads) CODED(sum_heads)
     CODED(raise_neurons) CODED(sum_neurons) CODED(size_neurons) CODED(size_groups)
     CODED(multiply_rows) CODED(multiply_columns)

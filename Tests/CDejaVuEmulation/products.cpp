@@ -87,8 +87,8 @@ bool fits(const Product &product, const Layout &first, const Layout &second, con
   bool biased = product.epilogue & dejavu_blaslt_bias;
   return product.second_operation == dejavu_blaslt_as_is && terms == second.rows &&
          outputs == stored.rows && second.columns == stored.columns && first.type == second.type &&
-         stored.type == dejavu_blaslt_float32 &&
-         (!biased || (product.bias != 0 && product.bias_type == dejavu_blaslt_float32));
+         (stored.type == dejavu_blaslt_float32 || stored.type == first.type) &&
+         (!biased || (product.bias != 0 && product.bias_type == stored.type));
 }
 
 int propose(dejavu_blaslt_handle, dejavu_blaslt_handle product, dejavu_blaslt_handle first,
@@ -118,8 +118,28 @@ float element(const Layout &layout, dv_address base, uint64_t row, uint64_t colu
   return value;
 }
 
-float finished(float sum, const Product &product, uint64_t row) {
-  if (product.epilogue & dejavu_blaslt_bias) sum += ((const float *)product.bias)[row];
+/// Stores a number as the layout's type.
+void store(const Layout &layout, dv_address base, uint64_t at, float value) {
+  if (layout.type == dejavu_blaslt_float32) {
+    ((float *)base)[at] = value;
+    return;
+  }
+  uint16_t bits;
+  if (layout.type == dejavu_blaslt_float16) {
+    _Float16 half = (_Float16)value;
+    std::memcpy(&bits, &half, 2);
+  } else {
+    uint32_t wide;
+    std::memcpy(&wide, &value, 4);
+    bits = (uint16_t)((wide + 0x7fff + (wide >> 16 & 1)) >> 16);
+  }
+  ((uint16_t *)base)[at] = bits;
+}
+
+float finished(float sum, const Product &product, const Layout &stored, uint64_t row) {
+  // A bias has the type of what is stored.
+  const Layout vector = {stored.type, stored.rows, 1, (int64_t)stored.rows};
+  if (product.epilogue & dejavu_blaslt_bias) sum += element(vector, product.bias, row, 0);
   if (product.epilogue & dejavu_blaslt_relu) return sum < 0 ? 0 : sum;
   if (!(product.epilogue & dejavu_blaslt_gelu_tanh)) return sum;
   return 0.5f * sum * (1 + std::tanh(0.79788456f * (sum + 0.044715f * sum * sum * sum)));
@@ -140,11 +160,11 @@ int multiply(dejavu_blaslt_handle, dejavu_blaslt_handle handle, const void *alph
     for (uint64_t k = 0; k < second.rows; k++)
       for (uint64_t n = 0; n < stored.rows; n++)
         sums[n] += (double)element(first, a, turned ? k : n, turned ? n : k) * element(second, b, k, t);
-    float *to = (float *)out + t * (uint64_t)stored.stride;
     for (uint64_t n = 0; n < stored.rows; n++) {
       float sum = *(const float *)alpha * (float)sums[n], factor = *(const float *)beta;
       // What is not kept may be anything.
-      to[n] = finished(factor == 0 ? sum : sum + factor * to[n], product, n);
+      float whole = factor == 0 ? sum : sum + factor * element(stored, out, n, t);
+      store(stored, out, n + t * (uint64_t)stored.stride, finished(whole, product, stored, n));
     }
   }
   return 0;

@@ -70,11 +70,13 @@ typedef struct {
   int table_stride, out_stride, width, offset, adds;
 } dv_embed_arguments;
 
-/// out[t] = norm(x[t]).
+/// out[t] = norm(x[t]), and the same in 16 bits where `rounded` is not 0.
 typedef struct {
   dv_norm norm;
-  dv_address x, out;
-  int width, stride;
+  dv_address x, out, rounded;
+  int width, stride, rounded_stride;
+  /// Whether they are bfloat16, not halves.
+  int is_brain;
 } dv_normalize_arguments;
 
 /// x[t] += Σ_s parts[s][t] + bias.
@@ -246,7 +248,7 @@ typedef struct {
 /// to[r] = rows of codes, as halves, every column of their blocks.
 typedef struct {
   dv_address rows, to;
-  int padded, row_stride, to_stride;
+  int padded, row_count, row_stride, to_stride;
 } dv_decode_arguments;
 
 /// Sets a flag where one of so many floats is not finite.
@@ -264,6 +266,11 @@ typedef struct {
 /// Causal attention of a prompt's tokens.
 typedef struct {
   dv_address projected, keys, values, slopes, context;
+  /// The context in 16 bits instead of floats, for caches of halves; 0 where it is floats.
+  dv_address rounded;
+  int rounded_stride;
+  /// Whether that is bfloat16, not halves.
+  int is_brain;
   int stride, context_stride, head, padded_head, heads_per_group, capacity, position, tokens;
   int sliding_window;
   float scale;
@@ -274,6 +281,8 @@ typedef struct {
   dv_choice rows;
   dv_address values, counter;
   int stride, lanes;
+  /// Whether values have 16 bits, not 32.
+  int is_short;
 } dv_mask_arguments;
 
 /// up[t, n] = up[t, n] · gate[t, n], or σ(values) in place where there is no gate.

@@ -278,6 +278,28 @@ DEVICE Quad read_piece(const float *x, int i, int width) {
   return quad;
 }
 
+/// Writes four floats from lane i on, none behind the width.
+DEVICE void store_piece(float *x, int i, int width, const float (&values)[4]) {
+  Quad quad;
+#pragma unroll
+  for (int k = 0; k < 4; k++) quad.w[k] = __float_as_uint(values[k]);
+  if (i + 3 < width) *(Quad *)(x + i) = quad;
+  else
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      if (i + k < width) x[i + k] = values[k];
+}
+
+/// Four neighbours in 16 bits each.
+struct alignas(8) Halves { u32 w[2]; };
+
+DEVICE u32 pair(float first, float second, f16) {
+  return narrow_f16(first) | (u32)narrow_f16(second) << 16;
+}
+DEVICE u32 pair(float first, float second, bf16) {
+  return narrow_bf16(first) | (u32)narrow_bf16(second) << 16;
+}
+
 /// Copies 16-byte pieces to shared memory; `await_copies` and the block's barrier say when they are
 /// there. Blocks begin at different places, so that they do not all ask the same memory at once.
 DEVICE void copy_pieces(void *to, dv_address from, int pieces) {

@@ -1,16 +1,6 @@
 // What products by tensor cores read: activations in the weights' type, codes as halves; and what
 // their results are looked over for.
 
-/// Four neighbours in 16 bits each.
-struct alignas(8) Halves { u32 w[2]; };
-
-DEVICE u32 pair(float first, float second, f16) {
-  return narrow_f16(first) | (u32)narrow_f16(second) << 16;
-}
-DEVICE u32 pair(float first, float second, bf16) {
-  return narrow_bf16(first) | (u32)narrow_bf16(second) << 16;
-}
-
 /// Four neighbours to a thread, zeros behind the width. Grid: 1024 columns to a block, tokens.
 template <class T> DEVICE void narrow_rows(const dv_narrow_arguments &a) {
   int t = blockIdx.y, i = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
@@ -44,22 +34,28 @@ template <class T> DEVICE float centred_code(u32 word, int half, int d) {
   return code - (bits == 4 ? 7.5f : 128.0f);
 }
 
-/// A unit of codes to a thread. Grid: rows, 256 units of a row to a block.
+/// A unit of codes to a thread, row after row. Grid: 256 units to a block.
 template <class T> DEVICE void decode_rows(const dv_decode_arguments &a) {
-  int unit = blockIdx.y * blockDim.x + threadIdx.x;
-  if (unit >= a.padded * Coding<T>::bits / 128) return;
-  const T *row = at<T>(a.rows) + (i64)blockIdx.x * a.row_stride;
+  u32 place = blockIdx.x * blockDim.x + threadIdx.x, units = a.padded * Coding<T>::bits / 128;
+  u32 number = place / units;
+  if (number >= (u32)a.row_count) return;
+  int unit = place % units;
+  const T *row = at<T>(a.rows) + (i64)number * a.row_stride;
   Quad quad = stream(row + unit * 16);
   int block = 128 * unit_block<T>(unit);
-  f16 *to = at<f16>(a.to) + (i64)blockIdx.x * a.to_stride + block + unit % 4 * 4;
+  f16 *to = at<f16>(a.to) + (i64)number * a.to_stride + block + unit % 4 * 4;
+  float scale = 0, offset = 0;
 #pragma unroll
   for (int h = 0; h < Coding<T>::halves; h++)
 #pragma unroll
     for (int b = 0; b < 4; b++) {
       int half = unit_half<T>(unit) + h, column = 64 * half + 16 * b;
       int group = (block + column) / CODE_GROUP;
-      float scale = row_scale(row, code_bytes(a.padded, Coding<T>::bits), group), x[4];
-      float offset = 0.5f * zero_offset(row, a.padded, group);
+      if (column % CODE_GROUP == 0 || (h == 0 && b == 0)) {
+        scale = row_scale(row, code_bytes(a.padded, Coding<T>::bits), group);
+        offset = 0.5f * zero_offset(row, a.padded, group);
+      }
+      float x[4];
 #pragma unroll
       for (int d = 0; d < 4; d++) x[d] = (centred_code<T>(quad.w[b], half, d) + offset) * scale;
       *(Halves *)(to + column) = {{pair(x[0], x[1], f16()), pair(x[2], x[3], f16())}};

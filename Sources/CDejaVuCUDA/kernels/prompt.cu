@@ -59,31 +59,55 @@ DEVICE float turned(const float *head, int i, int half, const float *c, const fl
   return head[i];
 }
 
-/// A block to a token; queries are left to the attention kernel, which turns them as it reads.
+/// Four neighbours as a cache keeps them.
+DEVICE void keep_four(float *to, const float (&x)[4]) { store_piece(to, 0, 4, x); }
+template <class C> DEVICE void keep_four(C *to, const float (&x)[4]) {
+  *(Halves *)to = {{pair(x[0], x[1], C()), pair(x[2], x[3], C())}};
+}
+
+/// Grid: tokens, and blocks that share a token's heads.
 KERNEL(256, 1) store_keys(dv_store_arguments a) {
   int t = blockIdx.x, position = a.position + t, half = a.rotary_half;
   const float *keys = at<float>(a.projected) + (i64)t * a.stride + a.heads * a.head;
   const float *values = keys + a.groups * a.head;
   const float *c = at<float>(a.cosines) + (i64)position * half;
   const float *s = at<float>(a.sines) + (i64)position * half;
-  for (int i = threadIdx.x; i < a.groups * a.head; i += blockDim.x) {
+  // Four lanes to a thread where heads are made of fours.
+  const int lanes = a.head % 4 == 0 ? 4 : 1;
+  int i = (blockIdx.y * blockDim.x + threadIdx.x) * lanes;
+  for (; i < a.groups * a.head; i += gridDim.y * blockDim.x * lanes) {
     int group = i / a.head, lane = i % a.head;
     i64 index = ((i64)group * a.capacity + position) * a.padded_head + lane;
-    narrow(turned(keys + group * a.head, lane, half, c, s), at<CACHE>(a.keys) + index);
-    narrow(values[i], at<CACHE>(a.values) + index);
+    const float *head = keys + group * a.head;
+    CACHE *key = at<CACHE>(a.keys) + index, *value = at<CACHE>(a.values) + index;
+    if (lanes == 1) {
+      narrow(turned(head, lane, half, c, s), key);
+      narrow(values[i], value);
+      continue;
+    }
+    float four[2][4];
+    unpack(*(const Quad *)(values + i), four[1], 0.0f);
+    if (half == 0) unpack(*(const Quad *)(head + lane), four[0], 0.0f);
+    else
+#pragma unroll
+      for (int k = 0; k < 4; k++) four[0][k] = turned(head, lane + k, half, c, s);
+    keep_four(key, four[0]);
+    keep_four(value, four[1]);
   }
-  if (t != 0) return;
+  if (t != 0 || blockIdx.y != 0) return;
   for (int g = threadIdx.x; g < a.groups; g += blockDim.x)
     at<int>(a.settled)[g] = a.position + a.tokens;
 }
 
-/// Turns every query in place, a block to a token.
+/// Turns every query in place. Grid: tokens, and blocks that share a token's heads.
 KERNEL(256, 1) turn_queries(dv_store_arguments a) {
   int position = a.position + blockIdx.x, half = a.rotary_half;
   float *queries = at<float>(a.projected) + (i64)blockIdx.x * a.stride;
   const float *c = at<float>(a.cosines) + (i64)position * half;
   const float *s = at<float>(a.sines) + (i64)position * half;
-  for (int i = threadIdx.x; i < a.heads * half; i += blockDim.x) {
+  int own = blockIdx.y * blockDim.x + threadIdx.x;
+#pragma unroll 4
+  for (int i = own; i < a.heads * half; i += gridDim.y * blockDim.x) {
     float *head = queries + i / half * a.head;
     int j = i % half;
     float x = head[j], y = head[j + half];
@@ -164,6 +188,7 @@ KERNEL(256, 1) mask_rows(dv_mask_arguments a) {
   int t = blockIdx.x, count = chosen_count(a.rows, t);
   const int *list = at<int>(a.rows.list) + (i64)t * a.rows.stride;
   float *values = at<float>(a.values) + (i64)t * a.stride;
+  u16 *shorts = at<u16>(a.values) + (i64)t * a.stride;
   for (int row = threadIdx.x; row < a.rows.all; row += blockDim.x) {
     int low = 0, high = count;
     while (low < high) {
@@ -172,7 +197,10 @@ KERNEL(256, 1) mask_rows(dv_mask_arguments a) {
       else high = middle;
     }
     if (low < count && list[low] == row) continue;
-    for (int i = 0; i < a.lanes; i++) values[row * a.lanes + i] = 0;
+    for (int i = row * a.lanes; i < (row + 1) * a.lanes; i++) {
+      if (a.is_short) shorts[i] = 0;
+      else values[i] = 0;
+    }
   }
   if (threadIdx.x == 0) atomicAdd(at<int>(a.counter), count);
 }

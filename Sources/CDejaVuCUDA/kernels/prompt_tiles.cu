@@ -27,29 +27,45 @@ struct QueryPlace {
 /// Brings a block's queries in the cache's type, zeros behind the head and behind the last token.
 template <class C>
 DEVICE void bring_queries(const dv_prompt_arguments &a, C *to, int head, int first) {
-  int wide = a.padded_head;
-  for (int i = threadIdx.x; i < prompt_queries * wide; i += blockDim.x) {
-    int t = first + i / wide, lane = i % wide;
-    bool inside = t < a.tokens && lane < a.head;
-    float value = inside ? at<float>(a.projected)[(i64)t * a.stride + head * a.head + lane] : 0.0f;
-    narrow(value, to + i / wide * prompt_stride + lane);
+  const int pieces = padded_lanes / 4;
+  bool aligned = a.head % 4 == 0;
+#pragma unroll 8
+  for (int i = threadIdx.x; i < prompt_queries * pieces; i += blockDim.x) {
+    int t = first + i / pieces, lane = i % pieces * 4, inside = t < a.tokens ? a.head - lane : 0;
+    const float *from = at<float>(a.projected) + (i64)t * a.stride + head * a.head + lane;
+    float x[4] = {0, 0, 0, 0};
+    if (aligned && inside >= 4) unpack(*(const Quad *)from, x, 0.0f);
+    else
+#pragma unroll
+      for (int k = 0; k < 4; k++)
+        if (k < inside) x[k] = from[k];
+    *(Halves *)(to + i / pieces * prompt_stride + lane) = {{pair(x[0], x[1], C()), pair(x[2], x[3], C())}};
   }
+}
+
+/// Fills what no copy writes, behind a narrower head, so that every step multiplies numbers.
+template <class C> DEVICE void clear_behind(C *tiles, int padded_head) {
+  int pieces = (padded_lanes - padded_head) / 8;
+  const Quad zeros = {{0, 0, 0, 0}};
+  for (int i = threadIdx.x; i < 2 * prompt_keys * pieces; i += blockDim.x)
+    *(Quad *)(tiles + i / pieces * prompt_stride + padded_head + i % pieces * 8) = zeros;
 }
 
 /// Asks for a tile of keys or values; behind the last position that one is asked for again.
 template <class C>
 DEVICE void ask_tile(C *to, const C *plane, int tile, int last, int padded_head) {
-  int pieces = padded_head / 8;
-  for (int i = threadIdx.x; i < prompt_keys * pieces; i += blockDim.x) {
+  const int pieces = padded_lanes / 8;
+#pragma unroll
+  for (int i = threadIdx.x; i < prompt_keys * pieces; i += 128) {
     int row = i / pieces, lane = i % pieces * 8;
-    copy_quad(to + row * prompt_stride + lane,
+    if (lane < padded_head) copy_quad(to + row * prompt_stride + lane,
               plane + (i64)least(tile + row, last) * padded_head + lane);
   }
 }
 
 /// Products of a warp's queries with a tile of keys.
 template <class C>
-DEVICE void score_keys(const C *queries, const C *keys, int padded_head, int lane,
+DEVICE void score_keys(const C *queries, const C *keys, int lane,
                        float (&scores)[prompt_keys / 8][4]) {
   const C *query = queries + lane % 16 * prompt_stride + lane / 16 * 8;
   const C *key = keys + (lane % 8 + lane / 16 * 8) * prompt_stride + lane / 8 % 2 * 8;
@@ -59,7 +75,6 @@ DEVICE void score_keys(const C *queries, const C *keys, int padded_head, int lan
     for (int i = 0; i < 4; i++) scores[n][i] = 0;
 #pragma unroll
   for (int k = 0; k < padded_lanes; k += 16) {
-    if (k >= padded_head) break;
     u32 rows[4], columns[4];
     load_tiles(rows, query + k);
 #pragma unroll
@@ -82,7 +97,9 @@ DEVICE void finish_scores(float (&scores)[prompt_keys / 8][4], const QueryPlace 
     for (int i = 0; i < 4; i++) {
       int ago = place.own + i / 2 * 8 - (tile + 8 * n + lane % 4 * 2 + i % 2);
       bool seen = whole || (ago >= 0 && (place.window == 0 || ago < place.window));
-      scores[n][i] = seen ? scores[n][i] * scale - slope * (float)ago : -INFINITY;
+      float score = scores[n][i] * scale;
+      if (slope != 0) score -= slope * (float)ago;
+      scores[n][i] = seen ? score : -INFINITY;
     }
 }
 
@@ -128,8 +145,8 @@ DEVICE void raise_scores(float (&scores)[prompt_keys / 8][4], Running &running,
 
 /// Adds a tile's values, each by its power.
 template <class C>
-DEVICE void weigh_values(const float (&powers)[prompt_keys / 8][4], const C *values, int padded_head,
-                         int lane, float (&sums)[padded_lanes / 8][4]) {
+DEVICE void weigh_values(const float (&powers)[prompt_keys / 8][4], const C *values, int lane,
+                         float (&sums)[padded_lanes / 8][4]) {
   const C *value = values + lane % 16 * prompt_stride + lane / 16 * 8;
 #pragma unroll
   for (int k = 0; k < prompt_keys / 8; k += 2) {
@@ -138,7 +155,6 @@ DEVICE void weigh_values(const float (&powers)[prompt_keys / 8][4], const C *val
                          pair(powers[k + 1][2], powers[k + 1][3], C())};
 #pragma unroll
     for (int n = 0; n < padded_lanes / 8; n += 2) {
-      if (8 * n >= padded_head) break;
       u32 columns[4];
       load_tiles_turned(columns, value + 8 * k * prompt_stride + 8 * n);
       multiply_tile(sums[n], rows, columns[0], columns[1], C());
@@ -147,21 +163,38 @@ DEVICE void weigh_values(const float (&powers)[prompt_keys / 8][4], const C *val
   }
 }
 
+/// Leaves two neighbours of a context, as floats or in 16 bits.
+DEVICE void store_context(const dv_prompt_arguments &a, int t, int head, int column, float first,
+                          float second) {
+  float *to = at<float>(a.context) + (i64)t * a.context_stride + head * a.head + column;
+  u16 *rounded = at<u16>(a.rounded) + (i64)t * a.rounded_stride + head * a.head + column;
+  bool both = column + 1 < a.head;
+  if (column >= a.head) return;
+  if (!a.rounded) {
+    to[0] = first;
+    if (both) to[1] = second;
+    return;
+  }
+  u32 word = a.is_brain ? pair(first, second, bf16()) : pair(first, second, f16());
+  if (both && a.head % 2 == 0) {
+    *(u32 *)rounded = word;
+  } else {
+    rounded[0] = (u16)word;
+    if (both) rounded[1] = (u16)(word >> 16);
+  }
+}
+
 /// Leaves a warp's contexts; `t` is the lane's first token.
 DEVICE void store_contexts(const dv_prompt_arguments &a, int head, int t, int lane, Running &running,
                            const float (&sums)[padded_lanes / 8][4]) {
 #pragma unroll
   for (int row = 0; row < 2; row++) {
-    float total = quad_sum(running.total[row]);
+    float factor = 1.0f / quad_sum(running.total[row]);
     if (t + 8 * row >= a.tokens) continue;
-    float *to = at<float>(a.context) + (i64)(t + 8 * row) * a.context_stride + head * a.head;
 #pragma unroll
     for (int n = 0; n < padded_lanes / 8; n++)
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        int column = 8 * n + lane % 4 * 2 + i;
-        if (column < a.head) to[column] = sums[n][2 * row + i] / total;
-      }
+      store_context(a, t + 8 * row, head, 8 * n + lane % 4 * 2, sums[n][2 * row] * factor,
+                    sums[n][2 * row + 1] * factor);
   }
 }
 
@@ -181,6 +214,7 @@ template <class C> DEVICE void attend_queries(const dv_prompt_arguments &a, C) {
   float slope = a.slopes ? at<float>(a.slopes)[head] * log2e : 0.0f;
   ask_tile(keys, all_keys, tile, last, a.padded_head);
   close_copies();
+  clear_behind(keys, a.padded_head);
   bring_queries(a, queries, head, first);
   Running running = {{-INFINITY, -INFINITY}, {0, 0}};
   float sums[padded_lanes / 8][4], scores[prompt_keys / 8][4];
@@ -195,7 +229,7 @@ template <class C> DEVICE void attend_queries(const dv_prompt_arguments &a, C) {
     await_older_copies();
     __syncthreads();
     if (sees) {
-      score_keys(queries + 16 * warp * prompt_stride, keys, a.padded_head, lane, scores);
+      score_keys(queries + 16 * warp * prompt_stride, keys, lane, scores);
       finish_scores(scores, place, tile, lane, a.scale * log2e, slope);
       raise_scores(scores, running, sums);
     }
@@ -205,7 +239,7 @@ template <class C> DEVICE void attend_queries(const dv_prompt_arguments &a, C) {
     close_copies();
     await_older_copies();
     __syncthreads();
-    if (sees) weigh_values(scores, values, a.padded_head, lane, sums);
+    if (sees) weigh_values(scores, values, lane, sums);
     __syncthreads();
   }
   store_contexts(a, head, t + lane / 4, lane, running, sums);

@@ -11,24 +11,67 @@ template <class T> DEVICE void embed_rows(const dv_embed_arguments &a) {
 }
 FOR_ALL_WEIGHTS(256, 1, embed_rows, dv_embed_arguments)
 
+/// Four neighbours of a row from column i on, normed; in 16 bits too where that is asked for.
+DEVICE void store_normed(const dv_normalize_arguments &a, int i, float (&x)[4], float mean, float scale) {
+  float weight[4] = {1, 1, 1, 1}, bias[4] = {0, 0, 0, 0};
+  if (a.norm.weight) unpack(read_piece(at<float>(a.norm.weight), i, a.width), weight, 0.0f);
+  if (a.norm.bias) unpack(read_piece(at<float>(a.norm.bias), i, a.width), bias, 0.0f);
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    if (a.norm.kind != 0) x[k] = (x[k] - mean) * scale;
+    if (a.norm.weight) x[k] *= weight[k];
+    if (a.norm.bias) x[k] += bias[k];
+  }
+  store_piece(at<float>(a.out) + (i64)blockIdx.x * a.stride, i, a.width, x);
+  if (!a.rounded) return;
+  // Rows of 16 bits have room behind their width.
+  Halves *to = (Halves *)(at<u16>(a.rounded) + (i64)blockIdx.x * a.rounded_stride + i);
+  if (a.is_brain) *to = {{pair(x[0], x[1], bf16()), pair(x[2], x[3], bf16())}};
+  else *to = {{pair(x[0], x[1], f16()), pair(x[2], x[3], f16())}};
+}
+
+/// A block to a token.
 KERNEL(256, 1) normalize_rows(dv_normalize_arguments a) {
   SHARED float scratch[32];
   await_inputs();
-  const float *x = at<float>(a.x) + (i64)blockIdx.x * a.stride;
-  float *out = at<float>(a.out) + (i64)blockIdx.x * a.stride;
-  float sum = 0, squares = 0;
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x) sum += x[i];
-  float mean = a.norm.kind == 1 ? block_sum(sum, scratch) / a.width : 0.0f;
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x)
-    squares = fmaf(x[i] - mean, x[i] - mean, squares);
-  float scale = 1.0f / sqrtf(block_sum(squares, scratch) / a.width + a.norm.epsilon);
-  const float *weight = at<float>(a.norm.weight), *bias = at<float>(a.norm.bias);
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x) {
-    float value = a.norm.kind == 0 ? x[i] : (x[i] - mean) * scale;
-    if (weight) value *= weight[i];
-    if (bias) value += bias[i];
-    out[i] = value;
+  const float *row = at<float>(a.x) + (i64)blockIdx.x * a.stride;
+  const int step = 4 * blockDim.x;
+  float sum = 0, squares = 0, x[4];
+#pragma unroll 4
+  for (int i = 4 * threadIdx.x; i < a.width; i += step) {
+    unpack(read_piece(row, i, a.width), x, 0.0f);
+    sum += (x[0] + x[1]) + (x[2] + x[3]);
   }
+  float mean = a.norm.kind == 1 ? block_sum(sum, scratch) / a.width : 0.0f;
+#pragma unroll 4
+  for (int i = 4 * threadIdx.x; i < a.width; i += step) {
+    unpack(read_piece(row, i, a.width), x, 0.0f);
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+      if (i + k < a.width) squares = fmaf(x[k] - mean, x[k] - mean, squares);
+  }
+  float scale = 1.0f / sqrtf(block_sum(squares, scratch) / a.width + a.norm.epsilon);
+#pragma unroll 4
+  for (int i = 4 * threadIdx.x; i < a.width; i += step) {
+    unpack(read_piece(row, i, a.width), x, 0.0f);
+    store_normed(a, i, x, mean, scale);
+  }
+}
+
+/// The same sum as `add_parts`, of one part for each of many tokens. Four neighbours to a thread. Grid: 1024
+/// columns to a block, tokens.
+KERNEL(256, 1) add_rows(const GRID_CONSTANT dv_add_arguments a) {
+  int i = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
+  float *x = at<float>(a.x) + (i64)blockIdx.y * a.stride;
+  const float *part = at<float>(a.parts) + (i64)blockIdx.y * a.part_stride, *bias = at<float>(a.bias);
+  float sums[4], parts[4];
+  if (i >= a.width) return;
+  unpack(read_piece(x, i, a.width), sums, 0.0f);
+  unpack(read_piece(part, i, a.width), parts, 0.0f);
+#pragma unroll
+  for (int k = 0; k < 4; k++)
+    if (i + k < a.width) sums[k] = sums[k] + (bias ? bias[i + k] : 0.0f) + parts[k];
+  store_piece(x, i, a.width, sums);
 }
 
 enum { add_width = 128 };

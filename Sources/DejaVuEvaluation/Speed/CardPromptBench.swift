@@ -1,5 +1,5 @@
 package import DejaVuCUDA
-package import DejaVuCore
+import DejaVuCore
 import DejaVuModels
 
 /// Measures dense prompts of synthetic weights on a card: how long the first token takes.
