@@ -18,11 +18,13 @@ extension Bench {
       ("--activation-bits", workload.kernels.activationBits != nil),
     ]
     if let other = others.first(where: \.1) {
-      throw ValidationError("--backend cuda measures decoding and dense prompts only; leave out \(other.0)")
+      throw ValidationError(
+        "--backend cuda measures decoding and dense prompts only; leave out \(other.0)")
     }
     if !workload.prompt.isEmpty {
       if shape == nil {
-        throw ValidationError("--backend cuda measures prompts of weights that it makes; name a --shape")
+        throw ValidationError(
+          "--backend cuda measures prompts of weights that it makes; name a --shape")
       }
       if sparse.isSparse || !workload.depth.isEmpty || !workload.mode.isEmpty {
         throw ValidationError(

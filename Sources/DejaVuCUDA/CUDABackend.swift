@@ -105,7 +105,8 @@ package final class CUDABackend: Backend {
       keptStride: Self.keptStride(of: weights.weights, options))
     geometry = LaunchGeometry(model: model, multiprocessors: device.multiprocessors)
     cacheContext = CacheContext(device, module: module)
-    products = try device.products.map { library throws(BackendError) in
+    products = try (options.batchCapacity > 1 ? device.products : nil).map {
+      library throws(BackendError) in
       try MatrixProducts(library, on: device)
     }
     scratch = try CUDAScratch(
