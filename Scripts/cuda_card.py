@@ -22,7 +22,8 @@ def read(*path):
 
 def structures():
     """The header's structures, by name, as ctypes classes."""
-    types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float}
+    types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float,
+             "double": ctypes.c_double}
     text = re.sub(r"//.*", "", read("include", "dejavu_cuda_arguments.h"))
     sizes = {name: int(value) for name, value in re.findall(r"enum \{ (\w+) = (\d+) \}", text)}
     for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", text, re.S):
