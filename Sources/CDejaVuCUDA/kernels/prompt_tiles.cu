@@ -223,7 +223,8 @@ template <class C> DEVICE void attend_queries(const dv_prompt_arguments &a, C) {
 #pragma unroll
     for (int i = 0; i < 4; i++) sums[n][i] = 0;
   for (; tile <= last; tile += prompt_keys) {
-    bool sees = tile <= place.last && (place.window == 0 || tile + prompt_keys > place.first + 1 - place.window);
+    bool recent = place.window == 0 || tile + prompt_keys > place.first + 1 - place.window;
+    bool sees = tile <= place.last && recent;
     ask_tile(values, all_values, tile, last, a.padded_head);
     close_copies();
     await_older_copies();
