@@ -33,6 +33,8 @@ static const char text[] = {
 #embed "kernels/sample.cu"
     ,
 #embed "kernels/prompt.cu"
+    ,
+#embed "kernels/train.cu"
     , 0};
 
 const char *dejavu_cuda_source(void) { return text; }

@@ -182,6 +182,7 @@ extension CUDABackend {
   ) {
     let (weights, a, tokens) = (model.layers[layer], architecture, batch.tokens.count)
     let projected = scratch.projected
+    if architecture.blockOrder == .postNorm { show(x, at: .attentionInput, layer: layer) }
     var offset = 0
     for (matrix, bias) in [
       (weights.query, weights.queryBias), (weights.key, weights.keyBias),
@@ -200,6 +201,7 @@ extension CUDABackend {
       }
       attendSlice(layer: layer, slice: slice)
     }
+    show(scratch.context, at: .context, layer: layer)
     switch heads {
     case .all, .nonzero: tally.headRows += tokens * a.kvHeads
     case .ranked(let measure, let rule, let chosen):

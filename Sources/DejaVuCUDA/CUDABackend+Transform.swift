@@ -96,6 +96,7 @@ extension CUDABackend {
   ) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     let (values, gates) = (scratch.activations, scratch.gates)
+    if architecture.blockOrder == .postNorm { show(x, at: .mlpInput, layer: layer) }
     var measure: RowMeasure?
     if case .ranked(let wanted, _, _) = neurons { measure = wanted }
     // Products are ranked before the activation bends them.
@@ -121,6 +122,7 @@ extension CUDABackend {
           stride: Int32(values.stride), width: Int32(architecture.neurons),
           activation: architecture.activation.kernelCode))
     }
+    show(values, at: .activations, layer: layer)
     if case .ranked(.contribution, let rule, let chosen) = neurons {
       reserve(chosen)
       sizeNeurons(layer: layer, values)

@@ -10,13 +10,15 @@ enum Kernel: Int, CaseIterable {
   case prepareVectors, scoreRows, selectRows
   case findLikeliest, weighTokens, chooseToken
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
+  case countCodes, differentiateLogits, sumTokens, transposeRows, stepWeights
 
   /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
   var awaits: Bool {
     switch self {
     case .readMemory, .fillRows, .fillCodes, .clipSettled, .forkPlanes, .multiplyRows,
       .multiplyColumns,
-      .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows:
+      .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows, .countCodes,
+      .differentiateLogits, .sumTokens, .transposeRows, .stepWeights:
       false
     default: true
     }
@@ -57,6 +59,11 @@ enum Kernel: Int, CaseIterable {
     case .attendPrompt: ("attend_prompt", 256, false)
     case .maskRows: ("mask_rows", 256, false)
     case .activateRows: ("activate_rows", 256, false)
+    case .countCodes: ("count_codes", 256, false)
+    case .differentiateLogits: ("differentiate_logits", 256, false)
+    case .sumTokens: ("sum_tokens", 256, false)
+    case .transposeRows: ("transpose_rows", 256, false)
+    case .stepWeights: ("step_weights", 256, false)
     }
   }
 }

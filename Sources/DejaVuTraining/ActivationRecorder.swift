@@ -67,6 +67,20 @@ package final class ActivationRecorder: StepObserver {
         scales: keys.map { 1 / (thresholds[$0] ?? 1) }, row: row))
   }
 
+  package func wants(_ site: StepSite, layer: Int) -> Bool {
+    switch (site, task) {
+    case (_, .nothing): false
+    case (.activations, .counting), (.context, .counting): true
+    case (_, .counting): false
+    case (.activations, .recording(let recording)):
+      recording.sites[PredictorKey(.neurons, layer)] != nil
+    case (.context, .recording(let recording)):
+      recording.sites[PredictorKey(.heads, layer)] != nil
+    case (_, .recording(let recording)):
+      recording.streams[StreamSource(site: site, layer: layer)] != nil
+    }
+  }
+
   package func observe(
     _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
   ) {

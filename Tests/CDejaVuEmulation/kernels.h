@@ -185,6 +185,7 @@ DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/sample.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/train.cu"
 #pragma clang diagnostic pop
 
 /// Calls a kernel with arguments that lie in memory.
@@ -219,7 +220,8 @@ const emulation::Entry entries[] = {
     ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
     ONE(find_likeliest) ONE(weigh_tokens) ONE(choose_token)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
-    ONE(activate_rows)
+    ONE(activate_rows) ONE(count_codes) ONE(differentiate_logits) ONE(sum_tokens)
+    ONE(transpose_rows) ONE(step_weights)
     CODED(embed_rows) CODED(project_rows) CODED(project_heads) CODED(sum_heads)
     CODED(raise_neurons) CODED(sum_neurons) CODED(size_neurons) CODED(size_groups)
     CODED(multiply_rows) CODED(multiply_columns)
