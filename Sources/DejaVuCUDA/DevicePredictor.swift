@@ -33,7 +33,9 @@ package final class DevicePredictor {
   /// - Parameters:
   ///   - device: the card.
   ///   - shape: sizes of the predictor.
-  ///   - values, first, second: `shape.count` floats each.
+  ///   - values: A, B and the bias, `shape.count` floats.
+  ///   - first: AdamW's first moments, as many.
+  ///   - second: AdamW's second moments, as many.
   /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
   package init(
     _ device: CUDADevice, shape: PredictorShape, values: UnsafePointer<Float>,
@@ -61,7 +63,9 @@ package final class DevicePredictor {
   /// Copies everything back.
   ///
   /// - Parameters:
-  ///   - values, first, second: room for `shape.count` floats each.
+  ///   - values: room for `shape.count` floats.
+  ///   - first: the same for AdamW's first moments.
+  ///   - second: the same for its second moments.
   /// - Throws: the first failure of the card.
   package func fetch(
     values: UnsafeMutablePointer<Float>, first: UnsafeMutablePointer<Float>,

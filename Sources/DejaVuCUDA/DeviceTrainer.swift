@@ -16,9 +16,18 @@ package final class DeviceTrainer {
   private let launches = LaunchList()
   private let batch: Int
   private let host: (streams: PinnedMemory, codes: PinnedMemory, logits: PinnedMemory)
-  private let (x, inner, innerGradient, transposed): (DeviceMemory, DeviceMemory, DeviceMemory, DeviceMemory)
-  private let (z, labels, gradient): (DeviceMemory, DeviceMemory, DeviceMemory)
-  private let (counts, weights, losses): (DeviceMemory, DeviceMemory, DeviceMemory)
+  private let x: DeviceMemory
+  /// H, its gradient, and either of them turned round.
+  private let inner: DeviceMemory
+  private let innerGradient: DeviceMemory
+  private let transposed: DeviceMemory
+  /// The logits, later their gradient.
+  private let z: DeviceMemory
+  private let labels: DeviceMemory
+  private let gradient: DeviceMemory
+  private let counts: DeviceMemory
+  private let weights: DeviceMemory
+  private let losses: DeviceMemory
   /// What the host reads and writes between kernels: 256 counts or weights, and shown losses.
   private let note: PinnedMemory
 
@@ -215,7 +224,8 @@ package final class DeviceTrainer {
     /// - Parameters:
     ///   - rate: the learning rate over what the first moment lacks.
     ///   - decay: the share of themselves that weights lose.
-    ///   - beta1, beta2: how much of the moments stays.
+    ///   - beta1: how much of the first moment stays.
+    ///   - beta2: how much of the second one stays.
     ///   - correction: what the second moment lacks.
     package init(rate: Float, decay: Float, beta1: Float, beta2: Float, correction: Float) {
       (self.rate, self.decay, self.correction) = (rate, decay, correction)

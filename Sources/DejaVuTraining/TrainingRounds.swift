@@ -47,7 +47,8 @@ final class TrainingRounds {
       tokens: heldOutWindows * training.plan.window, group: group, architecture: architecture)
     scorer = HeldOutScorer(store: heldOut, arithmetic: training.arithmetic)
     trainer = try training.place.makeTrainer(
-      training.arithmetic, sites: group.sites, hidden: architecture.hidden, batch: TrainingShape.minibatch)
+      training.arithmetic, sites: group.sites, hidden: architecture.hidden,
+      batch: TrainingShape.minibatch)
     stream = training.windows(of: training.text.training)
     secondsAtStart = training.elapsed
     let options = training.options
@@ -236,7 +237,7 @@ final class TrainingRounds {
     var isBetter = false
     for (index, site) in group.sites.enumerated() {
       try trainer.settle(models[index])
-      let rounded = RoundedPredictor(models[index], bits: options.bits)
+      let rounded = RoundedPredictor(models[index], bits: options.bits, training.arithmetic)
       let stored = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
       rounded.restore(stored, bits: options.bits)
       var figures = scorer.figures(
