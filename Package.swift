@@ -68,7 +68,7 @@ let package = Package(
       name: "DejaVuTraining",
       dependencies: [
         "DejaVu", "DejaVuEvaluation", "DejaVuModels", "DejaVuTokenizers", "DejaVuFormats",
-        "DejaVuCore", "DejaVuCPU", "DejaVuJSON",
+        "DejaVuCore", "DejaVuCPU", "DejaVuCUDA", "DejaVuJSON",
       ],
       swiftSettings: strict),
     .target(
@@ -111,8 +111,8 @@ let package = Package(
     .testTarget(
       name: "DejaVuCUDATests",
       dependencies: [
-        "DejaVuTestSupport", "DejaVuCUDA", "DejaVuCore", "DejaVuCPU", "DejaVuReference",
-        "DejaVuModels", "CDejaVuEmulation", "CDejaVuCUDA",
+        "DejaVuTestSupport", "DejaVu", "DejaVuCUDA", "DejaVuCore", "DejaVuCPU", "DejaVuReference",
+        "DejaVuModels", "DejaVuTraining", "CDejaVuEmulation", "CDejaVuCUDA",
       ],
       swiftSettings: strict),
     .testTarget(

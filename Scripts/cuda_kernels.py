@@ -14,6 +14,7 @@ import torch
 
 import cuda_attention
 import cuda_codes
+import cuda_training
 from cuda_card import Card, Host, SUFFIXES, make
 
 # Sums in float32 of stored weights: an order of magnitude above what was measured.
@@ -516,6 +517,7 @@ def main():
     for check in (check_norms, check_scores, check_lists, check_small, check_operands):
         check(c)
     cuda_attention.check(c)
+    cuda_training.check(c)
     for codes in [(64, 0), (32, 1)] if options.host else [(128, 0), (64, 0), (64, 1), (32, 1)]:
         c.card = card_with(codes)
         cuda_codes.check(c, *codes)

@@ -37,6 +37,8 @@ static const char text[] = {
 #embed "kernels/prompt_tiles.cu"
     ,
 #embed "kernels/prompt.cu"
+    ,
+#embed "kernels/train.cu"
     , 0};
 
 const char *dejavu_cuda_source(void) { return text; }

@@ -45,6 +45,13 @@ package final class Engine {
     }
   }
 
+  /// An engine on a card that was made ready elsewhere.
+  package init(model: PackedModel, card: CUDABackend) {
+    self.model = model
+    backend = .cuda(card.options)
+    runner = .cuda(Decoder(backend: card))
+  }
+
   /// A new sequence with room for `capacity` positions.
   ///
   /// - Throws: ``BackendError/contextExceeded(needed:limit:)`` past the model's context.

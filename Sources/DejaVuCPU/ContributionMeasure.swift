@@ -14,13 +14,7 @@ package struct ContributionMeasure {
 
   package init(_ layer: PackedLayer, _ architecture: Architecture, _ arithmetic: DenseArithmetic) {
     let loops = arithmetic.loops
-    let down = layer.bundle.down
-    let row = CPUBuffer(capacity: 1, width: down.columns)
-    downNorms = (0..<down.rows).map { index in
-      loops.widen(index, of: down, into: row.base)
-      return (0..<down.columns).reduce(Float(0)) { $0 + row.base[$1] * row.base[$1] }
-        .squareRoot()
-    }
+    downNorms = Self.norms(of: layer.bundle.down, arithmetic)
     groups = architecture.kvHeads
     lanes = architecture.headsPerGroup * architecture.headWidth
     grams = CPUBuffer(capacity: groups * lanes, width: lanes)
@@ -35,6 +29,24 @@ package struct ContributionMeasure {
         rows: wide.base, count: lanes, stride: wide.stride, into: grams.row(group * lanes),
         stride: grams.stride)
     }
+  }
+
+  /// The norm of every row.
+  private static func norms(of matrix: RowMatrix, _ arithmetic: DenseArithmetic) -> [Float] {
+    var norms = [Float](repeating: 0, count: matrix.rows)
+    let (loops, piece) = (arithmetic.loops, 256)
+    norms.withUnsafeMutableBufferPointer { buffer in
+      nonisolated(unsafe) let norms = buffer
+      arithmetic.run(chunks: (matrix.rows + piece - 1) / piece) { chunk in
+        let wide = CPUBuffer(capacity: 1, width: matrix.columns)
+        for index in chunk * piece..<min((chunk + 1) * piece, matrix.rows) {
+          loops.widen(index, of: matrix, into: wide.base)
+          norms[index] = (0..<matrix.columns)
+            .reduce(Float(0)) { $0 + wide.base[$1] * wide.base[$1] }.squareRoot()
+        }
+      }
+    }
+    return norms
   }
 
   /// Norms of what every group adds, `[tokens, K]`.

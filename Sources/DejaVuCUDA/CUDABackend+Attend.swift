@@ -182,6 +182,7 @@ extension CUDABackend {
   ) {
     let (weights, a, tokens) = (model.layers[layer], architecture, batch.tokens.count)
     let projected = scratch.projected
+    if architecture.blockOrder == .postNorm { show(x, at: .attentionInput, layer: layer) }
     var (offset, input) = (0, operand(x, width: a.hidden, tokens: tokens, for: weights.query))
     for (matrix, bias) in BiasedRows.joined([
       BiasedRows(matrix: weights.query, bias: weights.queryBias),
@@ -195,7 +196,8 @@ extension CUDABackend {
       offset += matrix.rows
     }
     // Where nobody looks at the context, attention leaves it as the next product reads it.
-    let rounded = heads.isWhole ? contextOperand(for: weights.output) : nil
+    let isShown = observer?.wants(.context, layer: layer) ?? false
+    let rounded = heads.isWhole && !isShown ? contextOperand(for: weights.output) : nil
     for slice in batch.slices where slice.count > 0 {
       if slice.cache.window > 0, slice.position > 0 {
         // Groups may owe keys from decoding when more prompt arrives.
@@ -204,6 +206,7 @@ extension CUDABackend {
       }
       attendSlice(layer: layer, slice: slice, into: rounded)
     }
+    show(scratch.context, at: .context, layer: layer)
     switch heads {
     case .all, .nonzero: tally.headRows += tokens * a.kvHeads
     case .ranked(let measure, let rule, let chosen):

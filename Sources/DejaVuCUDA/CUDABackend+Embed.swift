@@ -58,6 +58,7 @@ extension CUDABackend {
       case .attention(let layer): model.layers[layer].attentionNorm
       case .mlp(let layer): model.layers[layer].mlpNorm
       }
+    if architecture.blockOrder != .postNorm { showStream(x, before: site) }
     guard isSingle, x !== out else { return normalizeNow(x, by: described(norm), into: out) }
     if let pendingNorm, pendingNorm !== out { settle(pendingNorm) }
     out.parts = nil
@@ -65,6 +66,14 @@ extension CUDABackend {
     out.isStale = false
     out.deferred = DeferredNorm(source: x, norm: described(norm))
     pendingNorm = out
+  }
+
+  /// Where norms come first, what they read is the residual stream at a block's half.
+  private func showStream(_ x: CUDABuffer, before site: NormSite) {
+    switch site {
+    case .attention(let layer): show(x, at: .attentionInput, layer: layer)
+    case .mlp(let layer): show(x, at: .mlpInput, layer: layer)
+    }
   }
 
   func described(_ norm: NormWeights) -> dv_norm {
@@ -198,6 +207,7 @@ extension CUDABackend {
   // Logits ----------------------------------------------------------------------------------------
 
   package func project(_ x: CUDABuffer) {
+    show(x, at: .output, layer: architecture.layers - 1)
     guard !batch.wanted.isEmpty else { return }
     settle(x)
     let norm = model.finalNorm.map { described($0) } ?? dv_norm()

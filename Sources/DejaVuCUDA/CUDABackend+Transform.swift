@@ -96,9 +96,13 @@ extension CUDABackend {
   ) {
     let (weights, tokens) = (model.layers[layer], batch.tokens.count)
     let (values, gates) = (scratch.activations, scratch.gates)
+    if architecture.blockOrder == .postNorm { show(x, at: .mlpInput, layer: layer) }
+    let isShown = observer?.wants(.activations, layer: layer) ?? false
     let input = operand(x, width: architecture.hidden, tokens: tokens, for: weights.bundle.up)
     // A full list must leave the bits of the whole: it goes the same way.
-    if !neurons.isRanked, let lanes = raiseRounded(layer: layer, from: input, tokens: tokens) {
+    if !neurons.isRanked, !isShown,
+      let lanes = raiseRounded(layer: layer, from: input, tokens: tokens)
+    {
       if case .listed(let rows) = neurons {
         maskNeurons(layer: layer, Masked(lanes), by: rows)
       } else {
@@ -116,7 +120,8 @@ extension CUDABackend {
       select(products.row(0), stride: products.stride, by: rule, into: chosen)
     }
     // Where nobody looks at them, gates meet their products while these are rounded.
-    let meetsLater = weights.bundle.gate != nil && neurons.isWhole && rounds(weights.bundle.down)
+    let meetsLater =
+      !isShown && weights.bundle.gate != nil && neurons.isWhole && rounds(weights.bundle.down)
     if !bendsFirst && !meetsLater {
       launch(
         .activateRows, Grid(tokens),
@@ -125,6 +130,7 @@ extension CUDABackend {
           stride: Int32(values.stride), width: Int32(architecture.neurons),
           activation: architecture.activation.kernelCode))
     }
+    show(values, at: .activations, layer: layer)
     if case .ranked(.contribution, let rule, let chosen) = neurons {
       reserve(chosen)
       sizeNeurons(layer: layer, values)

@@ -85,6 +85,10 @@ package final class CUDABackend: Backend {
   private var isBroken = false
   /// Whether the host changes what the step's launches read.
   var readsHost = false
+  /// Sees what passes through the blocks of a prompt.
+  package var observer: (any StepObserver)?
+  /// Where the host finds what is shown.
+  var shown: PinnedMemory?
   /// A failure to find memory in a verb, which must not throw.
   private var shortage: BackendError?
 

@@ -11,6 +11,7 @@ enum Kernel: Int, CaseIterable {
   case findLikeliest, weighTokens, chooseToken
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
   case narrowRows, decodeRows, lookOver, addRows
+  case countCodes, differentiateLogits, sumTokens, transposeRows, stepWeights
 
   /// Whether the kernel waits for its inputs itself, so that it may start before they are there.
   var awaits: Bool {
@@ -18,7 +19,8 @@ enum Kernel: Int, CaseIterable {
     case .readMemory, .fillRows, .fillCodes, .clipSettled, .forkPlanes, .multiplyRows,
       .multiplyColumns,
       .storeKeys, .turnQueries, .attendPrompt, .maskRows, .activateRows, .narrowRows, .decodeRows,
-      .lookOver, .addRows:
+      .lookOver, .addRows, .countCodes, .differentiateLogits, .sumTokens, .transposeRows,
+      .stepWeights:
       false
     default: true
     }
@@ -63,6 +65,11 @@ enum Kernel: Int, CaseIterable {
     case .decodeRows: ("decode_rows", 256, true)
     case .lookOver: ("look_over", 256, false)
     case .addRows: ("add_rows", 256, false)
+    case .countCodes: ("count_codes", 256, false)
+    case .differentiateLogits: ("differentiate_logits", 256, false)
+    case .sumTokens: ("sum_tokens", 256, false)
+    case .transposeRows: ("transpose_rows", 256, false)
+    case .stepWeights: ("step_weights", 256, false)
     }
   }
 }

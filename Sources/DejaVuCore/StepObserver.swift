@@ -16,6 +16,9 @@ package enum StepSite: Hashable, Sendable {
 ///
 /// Batches of one token, which decoding is made of, are not shown.
 package protocol StepObserver: AnyObject {
+  /// Whether a site is looked at: what nobody wants need not come from a card.
+  func wants(_ site: StepSite, layer: Int) -> Bool
+
   /// A batch has come to a site of a layer; sites come in the order of the computation.
   ///
   /// - Parameters:
@@ -26,4 +29,8 @@ package protocol StepObserver: AnyObject {
   ///   - stride: floats from one row to the next.
   func observe(
     _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int)
+}
+
+extension StepObserver {
+  package func wants(_ site: StepSite, layer: Int) -> Bool { true }
 }

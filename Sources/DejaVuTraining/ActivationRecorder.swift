@@ -67,6 +67,20 @@ package final class ActivationRecorder: StepObserver {
         scales: keys.map { 1 / (thresholds[$0] ?? 1) }, row: row))
   }
 
+  package func wants(_ site: StepSite, layer: Int) -> Bool {
+    switch (site, task) {
+    case (_, .nothing): false
+    case (.activations, .counting), (.context, .counting): true
+    case (_, .counting): false
+    case (.activations, .recording(let recording)):
+      recording.sites[PredictorKey(.neurons, layer)] != nil
+    case (.context, .recording(let recording)):
+      recording.sites[PredictorKey(.heads, layer)] != nil
+    case (_, .recording(let recording)):
+      recording.streams[StreamSource(site: site, layer: layer)] != nil
+    }
+  }
+
   package func observe(
     _ site: StepSite, layer: Int, values: UnsafePointer<Float>, tokens: Int, stride: Int
   ) {
@@ -87,17 +101,35 @@ package final class ActivationRecorder: StepObserver {
 
   // Counting ----------------------------------------------------------------------------------
 
+  /// Each of so many parts of a batch counts by itself, so that sums do not depend on threads.
+  private static let countingParts = 16
+
   private func countNeurons(
     _ layer: Int, _ values: UnsafePointer<Float>, _ tokens: Int, _ stride: Int
   ) {
-    let norms = measures[layer].downNorms
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: norms.count) { row in
-      for t in 0..<tokens {
-        for i in norms.indices { row[i] = size(values[t * stride + i]) * norms[i] }
-        histograms[PredictorKey(.neurons, layer), default: MassHistogram()]
-          .add(UnsafeBufferPointer(row))
+    let (norms, takesSign, parts) = (
+      measures[layer].downNorms, criterion == .activation, Self.countingParts
+    )
+    var counted = [MassHistogram](repeating: MassHistogram(), count: parts)
+    counted.withUnsafeMutableBufferPointer { buffer in
+      nonisolated(unsafe) let (counted, values) = (buffer, values)
+      arithmetic.run(chunks: parts) { part in
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: norms.count) { row in
+          for t in part * tokens / parts..<(part + 1) * tokens / parts {
+            let activations = values + t * stride
+            for i in norms.indices {
+              // Below zero is nothing to the paper's criterion.
+              let size = takesSign ? max(activations[i], 0) : abs(activations[i])
+              row[i] = size * norms[i]
+            }
+            counted[part].add(UnsafeBufferPointer(row))
+          }
+        }
       }
     }
+    var whole = histograms[PredictorKey(.neurons, layer)] ?? MassHistogram()
+    for part in counted { whole.add(part) }
+    histograms[PredictorKey(.neurons, layer)] = whole
   }
 
   private func countHeads(
@@ -109,11 +141,6 @@ package final class ActivationRecorder: StepObserver {
       histograms[PredictorKey(.heads, layer), default: MassHistogram()]
         .add(UnsafeBufferPointer(start: norms.row(t), count: architecture.kvHeads))
     }
-  }
-
-  /// A neuron's activation as the criterion sees it: below zero is nothing to the paper's.
-  private func size(_ activation: Float) -> Float {
-    criterion == .activation ? max(activation, 0) : abs(activation)
   }
 
   // Recording ---------------------------------------------------------------------------------

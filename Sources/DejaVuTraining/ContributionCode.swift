@@ -45,6 +45,12 @@ package struct MassHistogram: Sendable {
     }
   }
 
+  /// Counts what another one has counted.
+  mutating func add(_ other: MassHistogram) {
+    for bucket in mass.indices { mass[bucket] += other.mass[bucket] }
+    isBroken = isBroken || other.isBroken
+  }
+
   /// The greatest threshold at or above which values carry at least `share` of the mass.
   ///
   /// - Parameter share: from 0 to 1.

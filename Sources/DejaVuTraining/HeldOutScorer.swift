@@ -18,7 +18,7 @@ final class HeldOutScorer {
   /// What the predictor of a site achieves; `tokens` of the figures is left at 0.
   func figures(
     of model: LowRankModel, at index: Int, _ site: TrainingSite, positive: UInt8,
-    trainer: LowRankTrainer
+    trainer: any PredictorTrainer
   ) -> PredictorFigures {
     let k = k98[index] ?? fewestRows(index, site)
     k98[index] = k
@@ -28,7 +28,7 @@ final class HeldOutScorer {
       for t in 0..<count {
         arithmetic.loops.widen(
           store.stream(site.stream, token: start + t), .float16, count: store.width,
-          into: trainer.x.row(t))
+          into: trainer.stream(t))
       }
       trainer.forward(model, tokens: count)
       for part in sums(index, site, start: start, count: count, k, positive, trainer) {
@@ -40,16 +40,16 @@ final class HeldOutScorer {
 
   private func sums(
     _ index: Int, _ site: TrainingSite, start: Int, count: Int, _ k: Int, _ positive: UInt8,
-    _ trainer: LowRankTrainer
+    _ trainer: any PredictorTrainer
   ) -> [ScoreSums] {
     var parts = [ScoreSums](repeating: ScoreSums(), count: Self.parts)
-    nonisolated(unsafe) let (store, logits) = (store, trainer.logits)
+    nonisolated(unsafe) let (store, trainer) = (store, trainer)
     parts.withUnsafeMutableBufferPointer { buffer in
       nonisolated(unsafe) let buffer = buffer
       arithmetic.run(chunks: Self.parts) { part in
         withUnsafeTemporaryAllocation(of: Float.self, capacity: site.rows) { work in
           for t in part * count / Self.parts..<(part + 1) * count / Self.parts {
-            let scores = UnsafeBufferPointer(start: logits.row(t), count: site.rows)
+            let scores = UnsafeBufferPointer(start: trainer.scores(t), count: site.rows)
             let codes = store.codes(index, token: start + t)
             buffer[part].add(scores, codes: codes, k: k, positive: positive, work: work)
           }

@@ -57,40 +57,49 @@ package struct RoundedPredictor: Sendable {
     self.bias = bias
   }
 
+  /// Rows that a thread rounds at a time.
+  private static let piece = 64
+
   /// Rounds a trained predictor.
-  package init(_ model: LowRankModel, bits: Int) {
+  package init(_ model: LowRankModel, bits: Int, _ arithmetic: DenseArithmetic) {
     let columns = (model.hidden + 63) / 64 * 64
-    let (aBytes, bBytes) = (
-      GroupwiseMatrix.rowBytes(columns: columns, bits: bits),
-      GroupwiseMatrix.rowBytes(columns: model.rank, bits: bits)
-    )
-    var first = [UInt8](repeating: 0, count: model.rank * aBytes)
-    var second = [UInt8](repeating: 0, count: model.rows * bBytes)
-    var row = [Float](repeating: 0, count: max(columns, model.rank))
-    first.withUnsafeMutableBytes { out in
-      for i in 0..<model.rank {
-        for j in 0..<model.hidden { row[j] = model.a[i * model.width + j] }
-        Self.quantize(row, columns, bits, out, at: i * aBytes)
+    first = Self.rounded(model.rank, columns, bits, arithmetic) { piece, out in
+      for (index, row) in piece.enumerated() {
+        (out + index * columns).update(from: model.a + row * model.width, count: model.hidden)
       }
     }
-    second.withUnsafeMutableBytes { out in
-      for i in 0..<model.rows {
-        for j in 0..<model.rank { row[j] = model.b[j * model.paddedRows + i] }
-        Self.quantize(row, model.rank, bits, out, at: i * bBytes)
+    second = Self.rounded(model.rows, model.rank, bits, arithmetic) { piece, out in
+      for j in 0..<model.rank {
+        let column = model.b + j * model.paddedRows + piece.lowerBound
+        for i in 0..<piece.count { out[i * model.rank + j] = column[i] }
       }
     }
-    self.first = first
-    self.second = second
     bias = (0..<model.rows).map { model.bias[$0] }
   }
 
-  private static func quantize(
-    _ row: [Float], _ columns: Int, _ bits: Int, _ out: UnsafeMutableRawBufferPointer, at: Int
-  ) {
-    row.withUnsafeBufferPointer { row in
-      guard let from = row.baseAddress, let base = out.baseAddress else { return }
-      GroupwiseRows.quantize(from, columns: columns, bits: bits, into: base + at)
+  /// Groupwise rows of what `fill` gives: floats of some rows, `columns` apart, among zeros.
+  private static func rounded(
+    _ rows: Int, _ columns: Int, _ bits: Int, _ arithmetic: DenseArithmetic,
+    _ fill: (Range<Int>, UnsafeMutablePointer<Float>) -> Void
+  ) -> [UInt8] {
+    let bytes = GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
+    var result = [UInt8](repeating: 0, count: rows * bytes)
+    result.withUnsafeMutableBytes { buffer in
+      nonisolated(unsafe) let (out, fill) = (buffer, fill)
+      arithmetic.run(chunks: (rows + piece - 1) / piece) { chunk in
+        let some = chunk * piece..<min((chunk + 1) * piece, rows)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: piece * columns) { room in
+          guard let floats = room.baseAddress, let base = out.baseAddress else { return }
+          room.initialize(repeating: 0)
+          fill(some, floats)
+          for (index, row) in some.enumerated() {
+            GroupwiseRows.quantize(
+              floats + index * columns, columns: columns, bits: bits, into: base + row * bytes)
+          }
+        }
+      }
     }
+    return result
   }
 
   /// Gives `model` the weights that this stands for; moments stay as they are.

@@ -27,13 +27,68 @@ package struct RowWeights: Sendable {
       code < Int(positive) ? 0 : min(powf(max(mass, 1e-3), massPower), 16)
     }
   }
+
+  /// Weights by code, negatives included, divided so that a minibatch's weights sum to 1.
+  ///
+  /// - Parameter counts: `[256]`, how often each code stands in the minibatch.
+  /// - Returns: `[256]`.
+  func table(counts: [Int]) -> [Float] {
+    let split = Int(positive)
+    let density =
+      Float(counts[split...].reduce(0, +)) / Float(max(counts.reduce(0, +), 1))
+    var table = byCode
+    for code in 0..<split { table[code] = max(density, 1e-4) }
+    var total: Float = 0
+    for code in 0..<256 { total += Float(counts[code]) * table[code] }
+    return table.map { $0 / max(total, 1e-20) }
+  }
+}
+
+/// AdamW as predictors are trained with it.
+enum AdamW {
+  static let beta1: Float = 0.9
+  static let beta2: Float = 0.99
+  /// Share of themselves that weights lose in a step, times the learning rate; biases do not decay.
+  static let decay: Float = 0.01
+
+  /// What the moments lack after so many steps.
+  static func corrections(_ steps: Int) -> (first: Float, second: Float) {
+    (1 - powf(beta1, Float(steps)), 1 - powf(beta2, Float(steps)))
+  }
+}
+
+/// Trains predictors, one step at a time; where products are done is its own business.
+package protocol PredictorTrainer: AnyObject {
+  /// Room for the normalised stream of a minibatch's token, `[width]`.
+  func stream(_ token: Int) -> UnsafeMutablePointer<Float>
+  /// `[batch, rows]`, contribution codes of the minibatch.
+  var codes: UnsafeMutablePointer<UInt8> { get }
+  /// `[rows]`, what ``forward(_:tokens:)`` gave a token.
+  func scores(_ token: Int) -> UnsafePointer<Float>
+  /// Computes the logits of the first `tokens` streams.
+  func forward(_ model: LowRankModel, tokens: Int)
+  /// One step on the first `tokens` streams and their codes.
+  ///
+  /// - Parameters:
+  ///   - model: what is trained.
+  ///   - tokens: how many streams and rows of codes are filled in.
+  ///   - weights: how rows count.
+  ///   - learningRate: of AdamW.
+  /// - Returns: the weighted mean loss of the first few tokens, before the step.
+  func step(
+    _ model: LowRankModel, tokens: Int, weights: RowWeights, learningRate: Float
+  ) -> Double
+  /// Brings into `model` what steps have changed elsewhere.
+  ///
+  /// - Throws: ``BackendError`` where a step has failed.
+  func settle(_ model: LowRankModel) throws
 }
 
 /// One step of Algorithm 1: weighted binary cross-entropy and AdamW, for one predictor at a time.
 ///
 /// The gradient of the logits is G = w · (σ(z) − y) / Σ w; with H = X Aᵀ, dB = Gᵀ H and
 /// dA = (G B)ᵀ X.
-package final class LowRankTrainer {
+package final class LowRankTrainer: PredictorTrainer {
   private let arithmetic: DenseArithmetic
   private let batch: Int
   /// `[batch, width]`, normalised streams of a minibatch.
@@ -45,7 +100,6 @@ package final class LowRankTrainer {
   private let transposed: CPUBuffer
   package let logits: CPUBuffer
   private let gradient: CPUBuffer
-  static let decay: Float = 0.01
   /// Tokens of a minibatch whose loss is computed; it is shown, not needed.
   package static let lossTokens = 16
 
@@ -69,6 +123,10 @@ package final class LowRankTrainer {
 
   deinit { codes.deallocate() }
 
+  package func stream(_ token: Int) -> UnsafeMutablePointer<Float> { x.row(token) }
+  package func scores(_ token: Int) -> UnsafePointer<Float> { UnsafePointer(logits.row(token)) }
+  package func settle(_ model: LowRankModel) {}
+
   /// logits[t] = B · A · x[t] + bias, for the first `tokens` of `x`.
   package func forward(_ model: LowRankModel, tokens: Int) {
     arithmetic.pack(x.base, stride: x.stride, rows: tokens, columns: model.width)
@@ -86,14 +144,6 @@ package final class LowRankTrainer {
     }
   }
 
-  /// One step on `x` and `codes`.
-  ///
-  /// - Parameters:
-  ///   - model: what is trained.
-  ///   - tokens: how many rows of `x` and `codes` are filled.
-  ///   - weights: how rows count.
-  ///   - learningRate: of AdamW.
-  /// - Returns: the weighted mean loss of the first few tokens, before the step.
   package func step(
     _ model: LowRankModel, tokens: Int, weights: RowWeights, learningRate: Float
   ) -> Double {
@@ -131,20 +181,12 @@ package final class LowRankTrainer {
   /// The gradient of the last ``backward(_:tokens:weights:)``, laid out as the model's values.
   package var gradients: UnsafePointer<Float> { UnsafePointer(gradient.base) }
 
-  /// Weights by code, negatives included, divided so that the batch's weights sum to 1.
   private func weightTable(
     _ model: LowRankModel, tokens: Int, weights: RowWeights
   ) -> [Float] {
     var counts = [Int](repeating: 0, count: 256)
     for i in 0..<tokens * model.rows { counts[Int(codes[i])] += 1 }
-    let split = Int(weights.positive)
-    let positives = counts[split...].reduce(0, +)
-    let density = Float(positives) / Float(tokens * model.rows)
-    var table = weights.byCode
-    for code in 0..<split { table[code] = max(density, 1e-4) }
-    var total: Float = 0
-    for code in 0..<256 { total += Float(counts[code]) * table[code] }
-    return table.map { $0 / max(total, 1e-20) }
+    return weights.table(counts: counts)
   }
 
   /// Replaces the logits by the loss' gradient, and sums the bias' gradient.
@@ -203,9 +245,8 @@ package final class LowRankTrainer {
   /// AdamW; biases do not decay.
   private func update(_ model: LowRankModel, learningRate: Float) {
     model.steps += 1
-    let (beta1, beta2): (Float, Float) = (0.9, 0.99)
-    let correction1 = 1 - powf(beta1, Float(model.steps))
-    let correction2 = 1 - powf(beta2, Float(model.steps))
+    let (beta1, beta2) = (AdamW.beta1, AdamW.beta2)
+    let (correction1, correction2) = AdamW.corrections(model.steps)
     nonisolated(unsafe) let (values, first, second, gradient) = (
       model.values.base, model.first.base, model.second.base, gradient.base
     )
@@ -218,7 +259,7 @@ package final class LowRankTrainer {
         let g = gradient[i]
         first[i] = beta1 * first[i] + (1 - beta1) * g
         second[i] = beta2 * second[i] + (1 - beta2) * g * g
-        let decay = i < decaying ? learningRate * Self.decay * values[i] : 0
+        let decay = i < decaying ? learningRate * AdamW.decay * values[i] : 0
         values[i] -= decay + rate * first[i] / ((second[i] / correction2).squareRoot() + 1e-12)
       }
     }

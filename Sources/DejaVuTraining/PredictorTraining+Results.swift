@@ -60,7 +60,7 @@ extension PredictorTraining {
 
   /// None where there is no file of this model: it is replaced whole.
   private func storedPlans(_ path: String) -> [SparsityPlan] {
-    let architecture = backend.architecture
+    let architecture = engine.model.architecture
     guard
       let file = try? PredictorFile.open(
         path: path, fingerprint: fingerprint, architecture: architecture),

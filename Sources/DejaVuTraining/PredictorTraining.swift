@@ -13,7 +13,7 @@ package import DejaVuTokenizers
 /// Between rounds the whole state is small enough to be stored, and a later run continues it.
 package final class PredictorTraining {
   let engine: Engine
-  let backend: CPUBackend
+  let place: TrainingPlace
   let tokenizer: any Tokenizer
   let fingerprint: String
   let text: DividedText
@@ -35,7 +35,7 @@ package final class PredictorTraining {
   /// Prepares training; reads a stored state, if there is one of the same run.
   ///
   /// - Parameters:
-  ///   - engine: a model on the CPU.
+  ///   - engine: a model on the CPU or on a card.
   ///   - tokenizer: the model's.
   ///   - fingerprint: the model's.
   ///   - text: documents; some are held out.
@@ -46,23 +46,19 @@ package final class PredictorTraining {
     engine: Engine, tokenizer: any Tokenizer, fingerprint: String, text: EvaluationText,
     options: TrainingOptions, statePath: String?
   ) throws {
-    guard let backend = engine.cpu else {
-      throw BackendError.unavailable(
-        backend: "reference", reason: "training runs on the CPU backend only")
-    }
+    place = try TrainingPlace(engine)
     self.engine = engine
-    self.backend = backend
     self.tokenizer = tokenizer
     self.fingerprint = fingerprint
     self.text = try DividedText(text)
     self.options = options
     self.statePath = statePath
-    plan = try TrainingPlan(engine.model, options, batch: backend.batchCapacity)
-    arithmetic = backend.makeArithmetic(roundsToBFloat16: options.roundsToBFloat16)
+    plan = try TrainingPlan(engine.model, options, batch: place.batchCapacity)
+    arithmetic = try place.makeArithmetic(roundsToBFloat16: options.roundsToBFloat16)
     recorder = ActivationRecorder(
-      model: engine.model, options: options, arithmetic: arithmetic, batch: backend.batchCapacity)
+      model: engine.model, options: options, arithmetic: arithmetic, batch: place.batchCapacity)
     let key = Self.key(
-      fingerprint, text, options, backend, roundsToBFloat16: arithmetic.roundsToBFloat16)
+      fingerprint, text, options, place.name, roundsToBFloat16: arithmetic.roundsToBFloat16)
     state = TrainingState(key: key)
     if let statePath,
       let found = try TrainingState.load(
@@ -80,7 +76,7 @@ package final class PredictorTraining {
   /// Everything that the result depends on, in one line.
   private static func key(
     _ fingerprint: String, _ text: EvaluationText, _ options: TrainingOptions,
-    _ backend: CPUBackend, roundsToBFloat16: Bool
+    _ place: String, roundsToBFloat16: Bool
   ) -> String {
     var digest = SHA256()
     for document in text.documents {
@@ -91,8 +87,8 @@ package final class PredictorTraining {
     return "\(fingerprint) \(digest.hexDigest()) \(o.axes.map(\.rawValue)) \(o.placement) "
       + "\(o.headPlacement) \(o.budget) \(o.rank ?? 0) \(o.bits) \(o.criterion) \(o.mass) "
       + "\(o.tokens ?? 0) \(o.seed) \(o.passes) \(o.learningRate) \(o.massPower) "
-      + "\(o.sampleBytes) \(o.weightBytes) \(backend.options.instructionSet.rawValue) "
-      + "\(backend.batchCapacity) \(roundsToBFloat16)"
+      + "\(o.sampleBytes) \(o.weightBytes) \(place) "
+      + "\(roundsToBFloat16)"
   }
 
   /// Seconds spent on this training, in runs before included.
@@ -112,8 +108,8 @@ package final class PredictorTraining {
     progress: @escaping (TrainingProgress) -> Void = { _ in },
     isInterrupted: @escaping () -> Bool = { false }
   ) throws -> TrainingReport? {
-    backend.observer = recorder
-    defer { backend.observer = nil }
+    place.observe(recorder)
+    defer { place.observe(nil) }
     let door = TrainingDoor(progress: progress, isInterrupted: isInterrupted)
     guard try findThresholds(door) else { return nil }
     while state.group < plan.groups.count {
@@ -159,8 +155,8 @@ package final class PredictorTraining {
   /// Reads one window, batch by batch; `before` is called with each batch's first token.
   func read(_ tokens: [TokenID], _ session: any Session, before: (Int) -> Void) throws {
     session.truncate(to: 0)
-    for start in stride(from: 0, to: tokens.count, by: backend.batchCapacity) {
-      let end = min(start + backend.batchCapacity, tokens.count)
+    for start in stride(from: 0, to: tokens.count, by: place.batchCapacity) {
+      let end = min(start + place.batchCapacity, tokens.count)
       before(start)
       try session.run(tokens[start..<end], wanted: .none) { _, _ in }
     }

@@ -48,6 +48,10 @@ package struct TrainingOptions: Hashable, Sendable {
 
   package init() {}
 
+  /// Takes the memory that a machine with a card has: fewer layers in turn, so the text is read less
+  /// often.
+  package mutating func useCardMemory() { (sampleBytes, weightBytes) = (16 << 30, 8 << 30) }
+
   /// Where a layer's predictor looks.
   package func placement(_ axis: RowAxis, layer: Int) -> Placement {
     axis.placement(axis == .heads ? headPlacement : placement, at: layer)

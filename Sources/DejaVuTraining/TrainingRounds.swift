@@ -21,7 +21,7 @@ final class TrainingRounds {
   private let samples: SampleStore
   private let heldOut: SampleStore
   private let scorer: HeldOutScorer
-  private let trainer: LowRankTrainer
+  private let trainer: any PredictorTrainer
   private let models: [LowRankModel]
   private let weights: [RowWeights]
   private var stream: WindowStream
@@ -46,8 +46,8 @@ final class TrainingRounds {
     heldOut = try SampleStore(
       tokens: heldOutWindows * training.plan.window, group: group, architecture: architecture)
     scorer = HeldOutScorer(store: heldOut, arithmetic: training.arithmetic)
-    trainer = LowRankTrainer(
-      arithmetic: training.arithmetic, sites: group.sites, hidden: architecture.hidden,
+    trainer = try training.place.makeTrainer(
+      training.arithmetic, sites: group.sites, hidden: architecture.hidden,
       batch: TrainingShape.minibatch)
     stream = training.windows(of: training.text.training)
     secondsAtStart = training.elapsed
@@ -91,7 +91,7 @@ final class TrainingRounds {
       seconds += (ContinuousClock.now - start) / .seconds(1)
       timedRounds += 1
       planTokens()
-      if training.state.round % TrainingShape.scoringRounds == 0 || isDone { score() }
+      if training.state.round % TrainingShape.scoringRounds == 0 || isDone { try score() }
       if ContinuousClock.now - training.lastSave >= .seconds(30) { try save() }
       show(door, training.elapsed)
       if door.isInterrupted() && !isDone { return try interrupted() }
@@ -116,6 +116,7 @@ final class TrainingRounds {
   }
 
   private func save() throws {
+    for model in models { try trainer.settle(model) }
     try training.save(Array(zip(group.sites, models)).map { (site: $0.0, model: $0.1) })
   }
 
@@ -181,13 +182,13 @@ final class TrainingRounds {
   }
 
   private func gather(_ picked: [Int], _ index: Int, _ site: TrainingSite) {
-    nonisolated(unsafe) let (samples, x, codes) = (samples, trainer.x, trainer.codes)
+    nonisolated(unsafe) let (samples, trainer, codes) = (samples, trainer, trainer.codes)
     let loops = training.arithmetic.loops
     training.arithmetic.run(chunks: 16) { part in
       for t in part * picked.count / 16..<(part + 1) * picked.count / 16 {
         loops.widen(
           samples.stream(site.stream, token: picked[t]), .float16, count: samples.width,
-          into: x.row(t))
+          into: trainer.stream(t))
         (codes + t * site.rows).update(
           from: samples.codes(index, token: picked[t]), count: site.rows)
       }
@@ -232,10 +233,11 @@ final class TrainingRounds {
   // Scoring -----------------------------------------------------------------------------------
 
   /// Scores every predictor as it would be stored, and keeps those that became better.
-  private func score() {
+  private func score() throws {
     var isBetter = false
     for (index, site) in group.sites.enumerated() {
-      let rounded = RoundedPredictor(models[index], bits: options.bits)
+      try trainer.settle(models[index])
+      let rounded = RoundedPredictor(models[index], bits: options.bits, training.arithmetic)
       let stored = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
       rounded.restore(stored, bits: options.bits)
       var figures = scorer.figures(

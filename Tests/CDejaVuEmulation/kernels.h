@@ -218,6 +218,7 @@ DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
 #include "../../Sources/CDejaVuCUDA/kernels/operands.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt_tiles.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/train.cu"
 #pragma clang diagnostic pop
 
 /// Calls a kernel with arguments that lie in memory.
@@ -253,6 +254,7 @@ const emulation::Entry entries[] = {
     ONE(find_likeliest) ONE(weigh_tokens) ONE(choose_token)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
     ONE(activate_rows) ONE(narrow_rows_f16) ONE(narrow_rows_bf16) ONE(look_over) ONE(add_rows)
+    ONE(count_codes) ONE(differentiate_logits) ONE(sum_tokens) ONE(transpose_rows) ONE(step_weights)
     CODED(embed_rows) CODED(project_rows) CODED(project_heads) CODED(sum_heads)
     CODED(raise_neurons) CODED(sum_neurons) CODED(size_neurons) CODED(size_groups)
     CODED(multiply_rows) CODED(multiply_columns)

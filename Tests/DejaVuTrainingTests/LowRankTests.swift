@@ -101,7 +101,7 @@ struct LowRankTests {
       _ = trainer.step(
         model, tokens: 128, weights: weights, learningRate: 0.01 * Float(400 - step) / 400)
     }
-    let rounded = RoundedPredictor(model, bits: 8)
+    let rounded = RoundedPredictor(model, bits: 8, try arithmetic())
     rounded.restore(model, bits: 8)
     fill(trainer, tokens: 128, teacher: teacher, &random)
     trainer.forward(model, tokens: 128)

@@ -14,6 +14,7 @@ extern __shared__ __align__(16) unsigned char dynamic_memory[];
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
+typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
