@@ -22,7 +22,8 @@ def read(*path):
 
 def structures():
     """The header's structures, by name, as ctypes classes."""
-    types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float}
+    types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float,
+             "double": ctypes.c_double}
     text = re.sub(r"//.*", "", read("include", "dejavu_cuda_arguments.h"))
     sizes = {name: int(value) for name, value in re.findall(r"enum \{ (\w+) = (\d+) \}", text)}
     for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", text, re.S):
@@ -165,7 +166,8 @@ def compile_kernels(architecture, chunks, codes):
              for f in glob.glob(folder + "/**/libnvrtc.so*", recursive=True)]
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
     files = ["common.cuh", "score.cu", "groupwise.cuh", "stream.cu", "debts.cuh",
-             "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu", "groupwise_sums.cu", "choose.cu", "prompt.cu"]
+             "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu", "groupwise_sums.cu", "groupwise_rows.cu",
+             "choose.cu", "prompt.cu"]
     text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)

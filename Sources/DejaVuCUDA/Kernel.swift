@@ -103,7 +103,8 @@ extension Kernel {
   func threads(_ type: KernelType, cache: DType = .float32) -> Int {
     switch self {
     case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * HeadTiles.warps(type)
-    case .raiseNeurons where type.isCoded: 384
+    case .raiseNeurons where type.isCoded, .projectRows where type.isCoded: Int(dv_row_threads)
+    case .sumHeads where type.isCoded, .sumNeurons where type.isCoded: Int(dv_sum_threads)
     default: shape.threads
     }
   }

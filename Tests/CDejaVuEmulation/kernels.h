@@ -182,6 +182,7 @@ DEVICE void multiply_codes(int (&sums)[4], const u32 (&rows)[4], u32 first, u32 
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_rows.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/sample.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt.cu"
