@@ -53,7 +53,7 @@ class Layer:
         self.padded_width = self.row_stride = self.width
         self.suffix, self.limit = SUFFIXES[self.dtype], LIMIT
         # Tensor cores take halves; others meet them one warp to a pair of rows.
-        self.is_tiled, self.scale_bytes = self.dtype == torch.float16, 0
+        self.is_tiled, self.is_coded = self.dtype == torch.float16, False
 
     def round_inputs(self):
         self.kept_stride = (self.width + 255) // 256 * 256
@@ -69,8 +69,8 @@ class Layer:
             return 256, 2 * self.kept_stride + lists, 0
         recent = min(2, max(self.window - 1, 0))
         input_stride = (2 * self.kept_stride + 127) // 128 * 128 + 64
-        warps = TYPES["dv_code_tile_warps" if self.scale_bytes else "dv_tile_warps"]
-        stage = TYPES["dv_tile_bytes"] + self.scale_bytes
+        warps = TYPES["dv_code_tile_warps" if self.is_coded else "dv_tile_warps"]
+        stage = 0 if self.is_coded else TYPES["dv_tile_bytes"]
         return 32 * warps, warps * stage + (1 + recent) * input_stride + lists, recent
 
     def project(self, position, chosen, only_settles=False):
@@ -155,10 +155,8 @@ class CodedLayer(Layer):
         self.query, self.key, self.value = (each.rows for each in made)
         self.weights = [each.weights for each in made]
         self.padded_width, self.row_stride = made[0].padded, made[0].stride
-        self.suffix, self.limit, self.is_tiled = f"i{bits}", 1e-4, True
-        groups = 1024 // bits // group
-        scales = 32 * (2 * groups + zeros * ((bits // 4 * groups + 6) // 4 * 4))
-        self.scale_bytes = (scales + 15) // 16 * 16
+        self.suffix, self.limit = f"i{bits}", 1e-4
+        self.is_tiled = self.is_coded = True
 
     def round_inputs(self):
         self.halves = torch.stack([planes(self.c, x, self.width) for x in self.inputs])

@@ -169,7 +169,8 @@ def compile_kernels(architecture, chunks, codes):
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
     files = ["common.cuh", "score.cu", "groupwise.cuh", "stream.cu", "debts.cuh",
              "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu",
-             "groupwise_sums.cu", "choose.cu", "operands.cu", "prompt_tiles.cu", "prompt.cu"]
+             "groupwise_sums.cu", "groupwise_rows.cu", "choose.cu", "operands.cu", "prompt_tiles.cu",
+             "prompt.cu"]
     text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)

@@ -69,7 +69,7 @@ def check_rows(c, bits, group, zeros):
     for width, rows in [(4096 // c.scale, 300 // c.scale), (1000 // c.scale, 70), (80, 40)]:
         codes, x, y = Codes(c, rows, width, bits, group, zeros), c.floats(width), c.blank(rows)
         vector = planes(c, x, width)
-        c.card.launch(f"project_rows_i{bits}", (7,), 512, make(
+        c.card.launch(f"project_rows_i{bits}", (7,), TYPES["dv_row_threads"], make(
             "rows_arguments", x=vector, matrix=codes.rows, y=y, width=width,
             padded_width=codes.padded, row_stride=codes.stride, rows=rows), len(vector))
         c.compare(f"project_rows int{bits}-g{group}, zeros {zeros}, {rows} x {width}", y,
@@ -86,7 +86,7 @@ def check_mlp(c, bits, group, zeros):
         index = torch.arange(neurons, device=x.device) if chosen is None else chosen.long()
         what = f"int{bits}-g{group}, zeros {zeros}, {len(index)} of {neurons}"
         values, counters = c.blank(neurons), c.integers([0, 0])
-        c.card.launch(f"raise_neurons_i{bits}", (5,), 384, make(
+        c.card.launch(f"raise_neurons_i{bits}", (5,), TYPES["dv_row_threads"], make(
             "up_arguments", neurons=rows, x=vector, bundle=codes.rows, values=values,
             counters=counters, width=width, padded_width=codes.padded, row_stride=codes.stride,
             rows_per_neuron=2), len(vector))
@@ -96,7 +96,7 @@ def check_mlp(c, bits, group, zeros):
         before = None
         for skips in (0, 1, 2, 0):
             parts = c.blank(slices, codes.padded)
-            c.card.launch(f"sum_neurons_i{bits}", (tiles, slices), 256, make(
+            c.card.launch(f"sum_neurons_i{bits}", (tiles, slices), TYPES["dv_sum_threads"], make(
                 "down_arguments", neurons=rows, values=values, bundle=codes.rows, out=parts,
                 padded_width=codes.padded, row_stride=codes.stride, rows_per_neuron=2,
                 out_stride=codes.padded, skips=skips), TYPES["dv_segment_bytes"])
@@ -117,7 +117,7 @@ def check_heads(c, bits, group, zeros):
     merging = make("context_arguments", positions=c.integers([0]), parts=parts, heads=groups,
                    head=head, padded_head=head, splits=1)
     tiles, sums = -(-codes.padded // (32 * 128 // bits)), c.blank(slices, codes.padded)
-    c.card.launch(f"sum_heads_i{bits}", (tiles, slices), 256, make(
+    c.card.launch(f"sum_heads_i{bits}", (tiles, slices), TYPES["dv_sum_threads"], make(
         "output_arguments", groups=listed(c, chosen, groups), context=merging, output=codes.rows,
         out=sums, row_stride=codes.stride, padded_width=codes.padded, out_stride=codes.padded,
         heads_per_group=1), TYPES["dv_segment_bytes"] + 4 * (groups + 1 + groups * head))

@@ -28,6 +28,8 @@ static const char text[] = {
     ,
 #embed "kernels/groupwise_sums.cu"
     ,
+#embed "kernels/groupwise_rows.cu"
+    ,
 #embed "kernels/choose.cu"
     ,
 #embed "kernels/sample.cu"

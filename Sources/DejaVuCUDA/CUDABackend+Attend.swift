@@ -34,7 +34,6 @@ extension CUDABackend {
     prepare(x, matrix: model.layers[layer].query, floats: false)
     projectHeads(layer: layer, groups: choice(heads), slice: slice, settlesOnly: false)
     attendCache(layer: layer, groups: choice(heads), slice: slice)
-    scoreRiders()
     if case .ranked(let measure, let rule, let chosen) = heads {
       precondition(measure == .contribution, "heads have no \(measure) to be ranked by")
       launch(
@@ -46,7 +45,7 @@ extension CUDABackend {
       sumHeads(layer: layer, groups: choice(heads), slice: slice)
     }
     out.parts = (
-      scratch.sums.row(0), geometry.slices(model.layers[layer].output), scratch.sums.stride
+      scratch.sums.row(0), geometry.headSlices(model.layers[layer].output), scratch.sums.stride
     )
     let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
     var ranked: CUDARows?
@@ -125,7 +124,7 @@ extension CUDABackend {
     job.splits = Int32(geometry.splits)
     job.sliding_window = Int32(a.slidingWindow ?? 0)
     job.scale = scoreScale
-    let (riders, plane) = (riders(warps: 4), a.kvHeads * geometry.splits)
+    let (riders, plane) = (riders(warps: 4, active: 20), a.kvHeads * geometry.splits)
     job.riders = riders.arguments
     let planes = (riders.blocks + plane - 1) / plane
     launch(
@@ -138,17 +137,22 @@ extension CUDABackend {
 
   private func sumHeads(layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>) {
     let (output, a) = (model.layers[layer].output, architecture)
-    let slices = geometry.slices(output)
+    let (slices, tiles) = (geometry.headSlices(output), geometry.tiles(output))
     let lanes = (a.heads * a.headWidth + slices - 1) / slices
+    // What rides has one block on every multiprocessor, beside those that sum.
+    let warps = Kernel.sumHeads.threads(output.kernelType) / 32
+    let riders = riders(warps: warps, active: warps)
+    let planes = (riders.blocks + tiles - 1) / tiles
+    let ownBytes = output.segmentBytes + 4 * (a.kvHeads + 1 + lanes)
     launch(
-      .sumHeads, output.kernelType, Grid(geometry.tiles(output), slices),
-      sharedBytes: output.segmentBytes + 4 * (a.kvHeads + 1 + lanes),
+      .sumHeads, output.kernelType, Grid(tiles, planes + slices),
+      sharedBytes: max(ownBytes, riders.sharedBytes),
       dv_output_arguments(
         groups: groups, context: merging(slice), output: output.address,
         out: scratch.sums.row(0), row_stride: output.elementStride,
         padded_width: Int32(output.format.paddedColumns(a.hidden)),
-        out_stride: Int32(scratch.sums.stride),
-        heads_per_group: Int32(a.headsPerGroup)))
+        out_stride: Int32(scratch.sums.stride), heads_per_group: Int32(a.headsPerGroup),
+        rider_planes: Int32(planes), riders: riders.arguments))
   }
 
   /// How the context comes from attention's parts.

@@ -273,8 +273,10 @@ extension CUDABackend {
   ) {
     roundChoices(
       preparing: preparation(x, norm, width: matrix.columns, matrix: matrix, floats: true))
+    let warps = Kernel.projectRows.threads(matrix.kernelType) / 32
     launch(
-      .projectRows, matrix.kernelType, Grid(geometry.blocks(rows: matrix.rows, warps: 16)),
+      .projectRows, matrix.kernelType,
+      Grid(geometry.rowBlocks(matrix, rows: matrix.rows, warps: warps)),
       sharedBytes: matrix.vectorBytes,
       dv_rows_arguments(
         x: scratch.prepared.address, matrix: matrix.address, y: y, flag: flag,

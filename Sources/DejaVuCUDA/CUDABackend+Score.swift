@@ -113,8 +113,8 @@ extension CUDABackend {
       }
     }
     let width = jobs.reduce(0) { max($0, Int($1.width)) }
-    // A block has 4096 columns where the sums of a vector's tiles are known.
-    let shares = isSingle ? (LaunchGeometry.arranged(width) + 4095) / 4096 : 1
+    // A block has 1024 columns where the sums of a vector's tiles are known.
+    let shares = isSingle ? (LaunchGeometry.arranged(width) + 1023) / 1024 : 1
     launch(
       .prepareVectors, Grid(jobs.count, choices.isEmpty ? 1 : batch.tokens.count, shares),
       sharedBytes: 3 * LaunchGeometry.vectorBytes(width), arguments)
@@ -123,18 +123,13 @@ extension CUDABackend {
 
   // Beside other launches -------------------------------------------------------------------------
 
-  /// What rides with a launch of so many warps a block: every choice goes a product further.
-  func riders(warps: Int) -> ScoreSet {
+  /// What rides with a launch of so many warps a block, of which `active` on every multiprocessor score:
+  /// every choice goes a product further.
+  func riders(warps: Int, active: Int) -> ScoreSet {
     roundChoices()
     let ready = riding.filter { $0.stage != .list }
     defer { advance(ready) }
-    return products(of: ready, warps: warps, lists: false)
-  }
-
-  /// Scores choices whose first products have ridden: what is left of them rides with the next sum.
-  func scoreRiders() {
-    roundChoices()
-    scoreNow(riding.filter { $0.stage == .scores && $0.marksRows })
+    return products(of: ready, warps: warps, active: active, lists: false)
   }
 
   /// Lists that can be made beside the next launch.
@@ -181,7 +176,8 @@ extension CUDABackend {
 
   private func scoreNow(_ choices: [Riding], lists: Bool = false) {
     guard !choices.isEmpty else { return }
-    let set = products(of: choices, warps: Kernel.scoreRows.shape.threads / 32, lists: lists)
+    let warps = Kernel.scoreRows.shape.threads / 32
+    let set = products(of: choices, warps: warps, active: 20, lists: lists)
     launch(
       .scoreRows, .float32, Grid(set.blocks, batch.tokens.count), sharedBytes: set.sharedBytes,
       set.arguments)
@@ -200,7 +196,9 @@ extension CUDABackend {
     (scratch.jobMarks.row(slot), scratch.jobMarks.row(slot) + 16)
   }
 
-  private func products(of choices: [Riding], warps: Int, lists: Bool) -> ScoreSet {
+  private func products(
+    of choices: [Riding], warps: Int, active: Int, lists: Bool
+  ) -> ScoreSet {
     var set = ScoreSet()
     set.arguments.count = Int32(choices.count)
     var jobs: [dv_score_job] = []
@@ -209,7 +207,7 @@ extension CUDABackend {
       var job = job(each, lists: lists)
       let host = each.matrix.host
       // As many blocks as its share of all rows, and as many as its rows fill.
-      let share = max(20 * geometry.multiprocessors / warps * host.rows / max(rows, 1), 1)
+      let share = max(active * geometry.multiprocessors / warps * host.rows / max(rows, 1), 1)
       let step = max(warps * (job.isShort ? 4 : 1), job.bits_above == 0 ? 1 : 32)
       job.first_block = Int32(set.blocks)
       job.blocks = Int32(max(min(share, (host.rows + step - 1) / step), (host.rows + 4095) / 4096))

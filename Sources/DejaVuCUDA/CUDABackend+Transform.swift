@@ -42,7 +42,7 @@ extension CUDABackend {
     }
     let matrix = model.layers[layer].bundle.matrix
     launch(
-      .sumNeurons, matrix.kernelType, Grid(geometry.tiles(matrix), geometry.slices(matrix)),
+      .sumNeurons, matrix.kernelType, Grid(geometry.tiles(matrix), geometry.neuronSlices(matrix)),
       sharedBytes: matrix.segmentBytes,
       dv_down_arguments(
         neurons: choice(listed ?? ranked), values: scratch.activations.row(0),
@@ -51,7 +51,7 @@ extension CUDABackend {
         row_stride: matrix.elementStride, rows_per_neuron: Int32(architecture.rowsPerNeuron),
         out_stride: Int32(scratch.sums.stride), skips: skips,
         values_by_row: ranked == nil ? 0 : 1))
-    out.parts = (scratch.sums.row(0), geometry.slices(matrix), scratch.sums.stride)
+    out.parts = (scratch.sums.row(0), geometry.neuronSlices(matrix), scratch.sums.stride)
     notes.append(.neurons(layer: layer, skips: skips == 1, ranked: ranked))
   }
 
@@ -73,7 +73,7 @@ extension CUDABackend {
     let warps = Kernel.raiseNeurons.threads(matrix.kernelType) / 32
     launch(
       .raiseNeurons, matrix.kernelType,
-      Grid(geometry.blocks(rows: architecture.neurons, warps: warps)),
+      Grid(geometry.rowBlocks(matrix, rows: architecture.neurons, warps: warps)),
       sharedBytes: matrix.vectorBytes, job)
   }
 

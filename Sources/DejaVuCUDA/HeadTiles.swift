@@ -3,7 +3,7 @@ import DejaVuCore
 
 /// What a block needs that computes queries, keys and values by tensor cores.
 struct HeadTiles {
-  /// Bytes of shared memory for what all warps have on their way.
+  /// Bytes of shared memory for what all warps have on their way of halves.
   let ringBytes: Int
   /// Bytes from one input to the next in shared memory: neighbours meet other banks.
   let inputStride: Int
@@ -18,17 +18,10 @@ struct HeadTiles {
   init?(_ query: RowMatrix, cache: DType) {
     guard Self.apply(to: query.kernelType, cache: cache) else { return nil }
     var vector = LaunchGeometry.arranged(query.columns) * cache.size
-    var stage = Int(dv_tile_bytes)
-    if case .groupwise(let format) = query.format {
-      // A step has 128 bytes of each of 32 rows.
-      let groups = 1024 / format.bits / format.group
-      let zeros = format.hasZeros ? (format.bits / 4 * groups + 6) / 4 * 4 : 0
-      stage += (32 * (2 * groups + zeros) + 15) & ~15
-      vector = query.vectorBytes
-    }
-    ringBytes = Self.warps(query.kernelType) * stage
+    if query.kernelType.isCoded { vector = query.vectorBytes }
+    ringBytes = query.kernelType.isCoded ? 0 : Int(dv_tile_warps * dv_tile_bytes)
     inputStride = (vector + 127) & ~127 + 64
-    pairs = query.kernelType.isCoded ? 16 : 4
+    pairs = query.kernelType.isCoded ? 8 : 4
   }
 
   /// Warps of a block.

@@ -109,8 +109,9 @@ extension Kernel {
   func threads(_ type: KernelType, cache: DType = .float32) -> Int {
     switch self {
     case .projectHeads where HeadTiles.apply(to: type, cache: cache): 32 * HeadTiles.warps(type)
-    case .raiseNeurons where type.isCoded: 384
     case .attendPrompt where cache != .float32: 128
+    case .raiseNeurons where type.isCoded, .projectRows where type.isCoded: Int(dv_row_threads)
+    case .sumHeads where type.isCoded, .sumNeurons where type.isCoded: Int(dv_sum_threads)
     default: shape.threads
     }
   }

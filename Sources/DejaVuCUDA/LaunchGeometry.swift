@@ -13,15 +13,21 @@ struct LaunchGeometry {
     let architecture = model.architecture
     slices =
       model.layers.lazy.flatMap { [$0.output, $0.bundle.matrix] }
-      .map { Self.slices($0, multiprocessors) }.max() ?? 1
+      .map { Self.slices($0, blocks: 4 * multiprocessors) }.max() ?? 1
     // At half density every multiprocessor still has two blocks.
     splits = min(max(4 * multiprocessors / architecture.heads, 1), 32)
   }
 
   /// Tiles of a matrix' columns, one to a block that sums rows.
   func tiles(_ matrix: RowMatrix) -> Int { Self.tiles(matrix) }
-  /// Slices that sums of a matrix' rows are cut into.
-  func slices(_ matrix: RowMatrix) -> Int { Self.slices(matrix, multiprocessors) }
+  /// Slices that sums of a matrix' rows are cut into: as many as one wave of blocks takes, of which a
+  /// multiprocessor holds two where rows are codes, three that leave room for what rides, or four.
+  func headSlices(_ matrix: RowMatrix) -> Int {
+    Self.slices(matrix, blocks: (matrix.kernelType.isCoded ? 2 : 3) * multiprocessors)
+  }
+  func neuronSlices(_ matrix: RowMatrix) -> Int {
+    Self.slices(matrix, blocks: (matrix.kernelType.isCoded ? 2 : 4) * multiprocessors)
+  }
 
   /// A lane sums 16 bytes of a row of codes, and twice 16 of plain ones.
   private static func tiles(_ matrix: RowMatrix) -> Int {
@@ -34,9 +40,8 @@ struct LaunchGeometry {
     return (matrix.format.paddedColumns(matrix.columns) + columns - 1) / columns
   }
 
-  /// Four blocks on every multiprocessor, two where rows are codes.
-  private static func slices(_ matrix: RowMatrix, _ multiprocessors: Int) -> Int {
-    max(1, (matrix.kernelType.isCoded ? 2 : 4) * multiprocessors / tiles(matrix))
+  private static func slices(_ matrix: RowMatrix, blocks: Int) -> Int {
+    max(1, blocks / tiles(matrix))
   }
 
   /// Floats of a vector as kernels arrange it.
@@ -44,6 +49,13 @@ struct LaunchGeometry {
 
   /// Bytes of an arranged vector.
   static func vectorBytes(_ width: Int) -> Int { 4 * arranged(width) }
+
+  /// Blocks of `warps` warps that multiply so many of a matrix' rows: a warp to a row, or to four rows of
+  /// codes, whose blocks have a multiprocessor for themselves.
+  func rowBlocks(_ matrix: RowMatrix, rows: Int, warps: Int) -> Int {
+    guard matrix.kernelType.isCoded else { return blocks(rows: rows, warps: warps) }
+    return min((rows + 4 * warps - 1) / (4 * warps), multiprocessors)
+  }
 
   /// Blocks of `warps` warps for so many rows, two on every multiprocessor at most.
   func blocks(rows: Int, warps: Int) -> Int { min((rows + warps - 1) / warps, 2 * multiprocessors) }

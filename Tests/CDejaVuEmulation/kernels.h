@@ -213,6 +213,7 @@ DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_rows.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/sample.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/operands.cu"

@@ -109,12 +109,15 @@ typedef struct {
   dv_prepare_job jobs[dv_prepare_jobs];
 } dv_prepare_arguments;
 
-/// Warps that compute tiles of queries, keys and values together, of halves and of codes, which take more
-/// registers; and what each has room for: 4096 bytes of weights, and of 32 rows of codes the scales, and words
-/// around their zeros.
+/// Warps that compute tiles of queries, keys and values together, of halves and of codes; and what each has
+/// room for of halves: 4096 bytes.
 enum { dv_tile_warps = 16 };
 enum { dv_code_tile_warps = 12 };
 enum { dv_tile_bytes = 4096 };
+
+/// Threads of a block that multiplies single rows of codes, four to a warp, and of one that sums such rows.
+enum { dv_row_threads = 384 };
+enum { dv_sum_threads = 256 };
 
 /// Queries of the chosen groups, keys and values of those and of what they owe; x is in the cache's
 /// type.
@@ -171,6 +174,9 @@ typedef struct {
   dv_context_arguments context;
   dv_address output, out;
   int row_stride, padded_width, out_stride, heads_per_group;
+  /// What is scored beside it, in so many planes of blocks before those that sum.
+  int rider_planes;
+  dv_score_arguments riders;
 } dv_output_arguments;
 
 /// values[entry] = σ(x · up[n] + b), or σ(x · gate[n] + b) · (x · up[n] + b); x is prepared.

@@ -161,26 +161,37 @@ KERNEL(128, HEAD_CHUNKS > 2 ? 4 : 6) attend_cache(const GRID_CONSTANT dv_attend_
   }
 }
 
-/// One lane of a head's context, from the parts of the cache.
-DEVICE float merged(const float *parts, int splits, int padded_head, int lane) {
+enum { merge_parts = 4 };
+
+/// Lane `i` of the context, from the parts of the cache; four of them are on their way.
+DEVICE float merged_lane(const dv_context_arguments &a, const Share &share, int i) {
+  int size = a.padded_head + 2, lane = 2 + i % a.head;
+  const float *parts = at<float>(a.parts) + (i64)(i / a.head) * a.splits * size;
   float greatest = -INFINITY, total = 0, sum = 0;
-#pragma unroll 2
-  for (int s = 0; s < splits; s++) greatest = fmaxf(greatest, parts[s * (padded_head + 2)]);
-#pragma unroll 2
-  for (int s = 0; s < splits; s++) {
-    const float *part = parts + s * (padded_head + 2);
-    if (part[1] == 0) continue;
-    float weight = expf(part[0] - greatest);
-    total = fmaf(weight, part[1], total);
-    sum = fmaf(weight, part[2 + lane], sum);
+  for (int from = 0; from < share.used; from += merge_parts) {
+    float scores[merge_parts], powers[merge_parts], values[merge_parts], next = greatest;
+#pragma unroll
+    for (int s = 0; s < merge_parts; s++) {
+      const float *part = parts + (i64)least(from + s, share.used - 1) * size;
+      scores[s] = part[0];
+      powers[s] = from + s < share.used ? part[1] : 0.0f;
+      values[s] = part[lane];
+    }
+#pragma unroll
+    for (int s = 0; s < merge_parts; s++) next = powers[s] == 0 ? next : fmaxf(next, scores[s]);
+    float own = total == 0 ? 0.0f : expf(greatest - next);
+    total *= own;
+    sum *= own;
+    greatest = next;
+#pragma unroll
+    for (int s = 0; s < merge_parts; s++) {
+      if (powers[s] == 0) continue;
+      float weight = expf(scores[s] - greatest);
+      total = fmaf(weight, powers[s], total);
+      sum = fmaf(weight, values[s], sum);
+    }
   }
   return sum / total;
-}
-
-/// Lane `i` of the context.
-DEVICE float merged_lane(const dv_context_arguments &a, const Share &share, int i) {
-  const float *parts = at<float>(a.parts) + (i64)(i / a.head) * a.splits * (a.padded_head + 2);
-  return merged(parts, share.used, a.padded_head, i % a.head);
 }
 
 DEVICE Share share_context(const dv_context_arguments &a) {

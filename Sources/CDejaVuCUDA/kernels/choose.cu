@@ -72,9 +72,9 @@ DEVICE void store_planes(char *planes, const Quad &four, int i, int wide) {
     low |= (u32)((rounded - 256 * top) & 255) << (8 * k);
   }
   int lane = i / 4 % 32, block = i / 128;
-  char *to = planes + lane / 16 * (wide / 2) + 64 * block + lane % 4 * 16 + lane % 16 / 4 * 4;
+  char *to = planes + 256 * block + lane / 16 * 128 + lane % 4 * 16 + lane % 16 / 4 * 4;
   *(u32 *)to = high;
-  *(u32 *)(to + wide) = low;
+  *(u32 *)(to + 64) = low;
   if (lane == 0) ((float *)(planes + 2 * wide))[block] = greatest / 32639.0f;
 }
 #endif
@@ -116,8 +116,10 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   if (gain) stage_vector(gains, at<float>(job.norm.weight), job.width, own);
   if (offset) stage_vector(offsets, at<float>(job.norm.bias), job.width, own);
   await_inputs();
-  // Threads read what they have copied themselves, and sums of tiles meanwhile.
-  if (own.begin >= own.end) return;
+  // Threads read what they have copied themselves, and sums of tiles meanwhile. Where the vector is shared
+  // out a warp without columns is not needed.
+  bool is_shared = own.begin > 0 || own.end < wide;
+  if (own.begin + (is_shared ? 4 * (int)threadIdx.x : 0) >= own.end) return;
   stage_vector(values, x, job.width, own);
   float mean = 0, scale = 1, greatest = 0, known = 0;
   if (has_sums) moments_of_tiles(job, &mean, &scale, &known);
@@ -149,8 +151,7 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   }
   if (!job.rounded) return;
   signed char *rounded = at<signed char>(job.rounded) + (i64)blockIdx.y * job.rounded_stride;
-  bool shares = own.begin > 0 || own.end < wide;
-  greatest = shares ? known : block_greatest(greatest, scratch);
+  greatest = is_shared ? known : block_greatest(greatest, scratch);
   int end = least(own.end, job.columns);
   float unit = round_vector(values, job.width, own.begin, end, greatest, rounded);
   if (threadIdx.x == 0) at<float>(job.units)[blockIdx.y] = unit;

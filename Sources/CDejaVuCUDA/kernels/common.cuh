@@ -386,6 +386,6 @@ DEVICE int chosen_row(const dv_choice &choice, int token, int entry) {
 
 /// Makes one kernel per stored type of weights.
 #define FOR_WEIGHTS(threads, blocks, name, arguments) \
-  KERNEL(threads, blocks) name##_f32(arguments a) { name<float>(a); } \
-  KERNEL(threads, blocks) name##_f16(arguments a) { name<f16>(a); } \
-  KERNEL(threads, blocks) name##_bf16(arguments a) { name<bf16>(a); }
+  KERNEL(threads, blocks) name##_f32(const GRID_CONSTANT arguments a) { name<float>(a); } \
+  KERNEL(threads, blocks) name##_f16(const GRID_CONSTANT arguments a) { name<f16>(a); } \
+  KERNEL(threads, blocks) name##_bf16(const GRID_CONSTANT arguments a) { name<bf16>(a); }

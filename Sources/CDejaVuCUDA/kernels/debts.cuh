@@ -105,18 +105,22 @@ template <int positions> struct Debts {
 
   /// Reads the list and what every group has settled, and cuts it into shares that are taken side by
   /// side; the block comes together.
-  DEVICE_MEMBER void read(const dv_project_arguments &a, const Known &known) {
+  DEVICE_MEMBER void read(const dv_project_arguments &a) {
     SHARED int scratch[32];
+    // The whole list comes beside its count.
+    for (int i = threadIdx.x; i < a.group_count; i += blockDim.x) {
+      groups()[i] = chosen_row(a.groups, 0, i);
+      if (a.window > 0) settled(a)[i] = fresh(at<int>(a.settled) + i);
+    }
+    Known known = read_known(a.groups, a.positions);
     position = known.position;
     chosen = known.count;
     end = a.settles_only ? position : position + 1;
     all = a.settles_only || settles_all(a.window, position, a.turn);
     touched = all ? a.group_count : chosen;
     shares = 0;
-    for (int i = threadIdx.x; i < a.group_count; i += blockDim.x) {
-      groups()[i] = chosen_row(a.groups, 0, i);
-      settled(a)[i] = a.window > 0 ? fresh(at<int>(a.settled) + i) : position;
-    }
+    for (int i = threadIdx.x; i < a.group_count && a.window == 0; i += blockDim.x)
+      settled(a)[i] = position;
     __syncthreads();
     for (int begin = 0; begin < touched; begin += blockDim.x) {
       int entry = begin + threadIdx.x, count = 0, total;

@@ -43,8 +43,8 @@ DEVICE void leave_tile(const float (&acc)[2][Pack<T>::count], int padded, float 
   }
 }
 
-DEVICE int slice_start(int count, int slice) {
-  return (int)((i64)count * slice / (int)gridDim.y);
+DEVICE int slice_start(int count, int slice, int slices) {
+  return (int)((i64)count * slice / slices);
 }
 
 /// Sums over a slice's items, eight warps taking turns; 256 threads to a block.
@@ -54,7 +54,7 @@ DEVICE int slice_start(int count, int slice) {
 /// the number of items alone, so that the same set always gives the same bits. Where the items are
 /// known `early`, the first rows are asked for before their values are there.
 template <class T, class Item>
-DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float *parts, int stride) {
+DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float *out) {
   const int count = Pack<T>::count;
   int warp = threadIdx.x / 32, column = blockIdx.x * 64 * count + threadIdx.x % 32 * count;
   Batch batch;
@@ -89,10 +89,13 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
         for (int k = 0; k < count; k++) acc[h][k] = fmaf(values[j], w[k], acc[h][k]);
       }
   }
-  leave_tile<T>(acc, padded, parts + (i64)blockIdx.y * stride);
+  leave_tile<T>(acc, padded, out);
 }
 
 // Attention's output -------------------------------------------------------------------------------
+
+/// The slice of a block behind those that ride.
+DEVICE int output_slice(const dv_output_arguments &a) { return (int)blockIdx.y - a.rider_planes; }
 
 template <class T> struct OutputItem {
   const dv_output_arguments &a;
@@ -100,12 +103,13 @@ template <class T> struct OutputItem {
   float *values;
   int begin, end;
   DEVICE_MEMBER void open() {
-    int lanes = a.heads_per_group * a.context.head, count = read_known(a.groups, 0).count * lanes;
-    begin = slice_start(count, blockIdx.y);
-    end = slice_start(count, blockIdx.y + 1);
-    for (int i = begin / lanes + threadIdx.x; i < (end + lanes - 1) / lanes; i += blockDim.x)
-      groups[i] = chosen_row(a.groups, 0, i);
-    __syncthreads();
+    int lanes = a.heads_per_group * a.context.head, slice = output_slice(a);
+    int slices = (int)gridDim.y - a.rider_planes;
+    // The whole list comes beside its count.
+    for (int i = threadIdx.x; i < a.groups.all; i += blockDim.x) groups[i] = chosen_row(a.groups, 0, i);
+    int count = read_known(a.groups, 0).count * lanes;
+    begin = slice_start(count, slice, slices);
+    end = slice_start(count, slice + 1, slices);
   }
   DEVICE_MEMBER int lane(int n) const {
     int lanes = a.heads_per_group * a.context.head;
@@ -122,14 +126,25 @@ template <class T> struct OutputItem {
   DEVICE_MEMBER const T *row(int n) const { return at<T>(a.output) + (i64)lane(n) * a.row_stride; }
 };
 
-/// Grid: tiles of columns, slices of the lanes. Shared: groups of a slice, then values of its lanes.
-template <class T> DEVICE void sum_heads(const dv_output_arguments &a) {
-  DYNAMIC(int, groups);
-  OutputItem<T> item = {a, groups, (float *)(groups + a.groups.all + 1), 0, 0};
-  gather_sum<T>(item, !a.groups.count || a.groups.early, true, a.padded_width, at<float>(a.out),
-                a.out_stride);
+/// Scores a block's share of what rides with a sum, if it is a rider's. Riders come first, and stream their
+/// rows beside what the sums wait for.
+DEVICE bool rides(const dv_output_arguments &a) {
+  if ((int)blockIdx.y >= a.rider_planes) return false;
+  DYNAMIC(float, values);
+  score_block(a.riders, blockIdx.y * gridDim.x + blockIdx.x, 0, values);
+  return true;
 }
-FOR_WEIGHTS(256, 4, sum_heads, dv_output_arguments)
+
+/// Grid: tiles of columns, planes of riders and slices of the lanes. Shared: groups, then values of a slice's
+/// lanes; or the riders'.
+template <class T> DEVICE void sum_heads(const dv_output_arguments &a) {
+  if (rides(a)) return;
+  DYNAMIC(int, memory);
+  OutputItem<T> item = {a, memory, (float *)(memory + a.groups.all + 1), 0, 0};
+  gather_sum<T>(item, !a.groups.count || a.groups.early, true, a.padded_width,
+                at<float>(a.out) + (i64)output_slice(a) * a.out_stride);
+}
+FOR_WEIGHTS(256, 3, sum_heads, dv_output_arguments)
 
 // The MLP ------------------------------------------------------------------------------------------
 
@@ -140,9 +155,12 @@ template <class T> DEVICE const T *first_row(const dv_up_arguments &a, int neuro
 
 /// An entry's value, by a warp that has asked for its first row; asks for the first row of `next`.
 template <class T>
-DEVICE float raise_entry(const dv_up_arguments &a, Asked<T> &pieces, const float *x, int neuron,
+DEVICE float raise_entry(const dv_up_arguments &a, Pieces &pieces, const float *x, int neuron,
                          int next, int lane, float &product) {
   const T *rows = first_row<T>(a, neuron);
+  // Asked for beside the row.
+  float up_bias = a.up_bias ? at<float>(a.up_bias)[neuron] : 0.0f;
+  float gate_bias = a.gate_bias ? at<float>(a.gate_bias)[neuron] : 0.0f;
   float first = row_dot(pieces, rows, x, a.padded_width, lane), up = 0;
   if (a.rows_per_neuron == 3) {
     ask_row(pieces, rows + a.row_stride, 0, a.padded_width, lane);
@@ -150,16 +168,10 @@ DEVICE float raise_entry(const dv_up_arguments &a, Asked<T> &pieces, const float
   }
   if (next >= 0) ask_row(pieces, first_row<T>(a, next), 0, a.padded_width, lane);
   first = warp_sum(first);
-  if (a.rows_per_neuron == 3) {
-    up = warp_sum(up);
-    if (a.up_bias) up += at<float>(a.up_bias)[neuron];
-    if (a.gate_bias) first += at<float>(a.gate_bias)[neuron];
-  } else if (a.up_bias) {
-    first += at<float>(a.up_bias)[neuron];
-  }
+  first += a.rows_per_neuron == 3 ? gate_bias : up_bias;
   product = first;
   float value = activated(first, a.activation);
-  return a.rows_per_neuron == 3 ? value * up : value;
+  return a.rows_per_neuron == 3 ? value * (warp_sum(up) + up_bias) : value;
 }
 
 /// Shared: the vector.
@@ -170,12 +182,14 @@ template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   // Neighbours go to different blocks, so that few entries still use the whole card.
   int i = threadIdx.x / 32 * gridDim.x + blockIdx.x;
   bool early = !a.neurons.count || a.neurons.early;
-  Asked<T> pieces;
+  Pieces pieces;
   if (threadIdx.x == 0) nonzero = 0;
   if (!early) await_inputs();
   if (!early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  // The first entry comes beside their number.
+  int neuron = i < a.neurons.all ? chosen_row(a.neurons, 0, i) : -1;
   int count = read_known(a.neurons, 0).count;
-  int neuron = i < count ? chosen_row(a.neurons, 0, i) : -1;
+  if (i >= count) neuron = -1;
   if (neuron >= 0) ask_row(pieces, first_row<T>(a, neuron), 0, a.padded_width, lane);
   if (early) await_inputs();
   if (early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
@@ -199,15 +213,14 @@ template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   if (blockIdx.x == 0) atomicAdd(at<int>(a.counters), count);
 }
 FOR_WEIGHTS(512, 2, raise_neurons, dv_up_arguments)
-FOR_CODES(384, code_blocks, raise_neurons, dv_up_arguments)
 
 template <class T> struct NeuronItem {
   const dv_down_arguments &a;
   int begin, end;
   DEVICE_MEMBER void open() {
     int count = read_known(a.neurons, 0).count;
-    begin = slice_start(count, blockIdx.y);
-    end = slice_start(count, blockIdx.y + 1);
+    begin = slice_start(count, blockIdx.y, gridDim.y);
+    end = slice_start(count, blockIdx.y + 1, gridDim.y);
   }
   DEVICE_MEMBER void fill() {}
   DEVICE_MEMBER float value(int n) const {
@@ -223,7 +236,7 @@ template <class T> struct NeuronItem {
 template <class T> DEVICE void sum_neurons(const dv_down_arguments &a) {
   NeuronItem<T> item = {a, 0, 0};
   gather_sum<T>(item, !a.neurons.count || a.neurons.early, a.skips != 1, a.padded_width,
-                at<float>(a.out), a.out_stride);
+                at<float>(a.out) + (i64)blockIdx.y * a.out_stride);
 }
 FOR_WEIGHTS(256, 4, sum_neurons, dv_down_arguments)
 

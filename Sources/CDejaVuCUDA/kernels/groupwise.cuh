@@ -5,8 +5,6 @@
 // a half of 64, with b and d in 0..3; in 4 bits those of both halves of a block of 128, the first one's
 // in the low nibbles.
 
-/// What a lane has on its way of a row.
-template <class T> struct Asked : Pieces {};
 /// 16-byte pieces of a vector that such weights meet.
 template <class T> struct Vector {
   DEVICE_MEMBER static int pieces(int width) { return arranged_width(width) / 4; }
@@ -34,9 +32,7 @@ template <class T> struct Offset { enum { wanted = CODE_ZEROS || Coding<T>::bits
 DEVICE int code_bytes(int padded, int bits) { return padded / 8 * bits; }
 DEVICE int row_groups(int padded) { return padded / CODE_GROUP; }
 
-/// The block, the half and the first group of a unit.
-template <class T> DEVICE int unit_block(int unit) { return unit / (Coding<T>::bits == 4 ? 4 : 8); }
-template <class T> DEVICE int unit_half(int unit) { return Coding<T>::bits == 4 ? 0 : unit / 4 % 2; }
+/// The first group of a unit.
 template <class T> DEVICE int first_group(int unit) {
   if (Coding<T>::bits == 8 && CODE_GROUP == 128) return unit / 8;
   return unit / 4 * Coding<T>::groups;
@@ -90,9 +86,9 @@ DEVICE float element(const i8 *row, int column, int columns) {
 
 // Vectors ----------------------------------------------------------------------------------------
 
-// A vector that meets codes is rounded to 16 bits, two signed bytes, with a step for 128 columns:
-// `[high bytes of first halves][of second halves][low bytes of both][float steps]`, each half in the
-// order of a unit's codes.
+// A vector that meets codes is rounded to 16 bits, two signed bytes, with a step for 128 columns: of each
+// half of a block `[high bytes][low bytes]` in the order of a unit's codes, and behind all blocks
+// `[float steps]`.
 
 DEVICE int coded_vector_pieces(int width) {
   int wide = arranged_width(width);
@@ -103,121 +99,83 @@ template <> struct Vector<i4> {
 };
 template <> struct Vector<i8> : Vector<i4> {};
 
-/// What of a vector meets a unit.
-template <class T> struct UnitVector {
-  Quad high[Coding<T>::halves], low[Coding<T>::halves];
-  float step;
+// Products by tensor cores -----------------------------------------------------------------------
+
+// 64 bytes of a row are a chunk, the units of four lanes. 16 chunks are one side of a product: lane l has
+// of chunks l / 4 and l / 4 + 8 unit l % 4. The other side are bytes of up to four vectors: columns 2v
+// and 2v + 1 are vector v's high and low ones, and lane l has those of column l / 4.
+
+/// Columns of a chunk, and the scales that it meets in its row.
+template <class T> struct Chunk {
+  enum { columns = 512 / Coding<T>::bits, words = (Coding<T>::groups + 1) / 2 };
+  DEVICE_MEMBER static int count(int padded) { return padded / columns; }
 };
 
-template <class T>
-DEVICE void read_unit(UnitVector<T> &x, const void *vector, int wide, int unit) {
-  int block = unit_block<T>(unit);
-  const char *high = (const char *)vector + (4 * block + unit % 4) * 16 + unit_half<T>(unit) * wide / 2;
+/// What a lane brings of a vector to a chunk.
+template <class T> struct UnitVector { Quad halves[Coding<T>::halves]; };
+
+template <class T> DEVICE void read_unit(UnitVector<T> &x, const void *vector, int chunk, int lane) {
+  const Quad *from = (const Quad *)vector + 8 * Coding<T>::halves * chunk + lane % 8;
 #pragma unroll
-  for (int h = 0; h < Coding<T>::halves; h++) {
-    x.high[h] = *(const Quad *)(high + h * wide / 2);
-    x.low[h] = *(const Quad *)(high + wide + h * wide / 2);
-  }
-  x.step = ((const float *)((const char *)vector + 2 * wide))[block];
+  for (int h = 0; h < Coding<T>::halves; h++) x.halves[h] = from[8 * h];
 }
 
-// Products ---------------------------------------------------------------------------------------
+/// What one unit of a vector's bytes stands for in a chunk.
+template <class T> DEVICE float unit_step(const void *vector, int padded, int chunk) {
+  return ((const float *)((const char *)vector + 2 * arranged_width(padded)))[chunk * Coding<T>::halves / 2];
+}
 
-/// Units of a row that a lane has on their way.
-enum { code_pieces = 6, pair_pieces = 6 };
-template <class T, int count> struct CodePieces {
-  Quad quads[count];
-  u32 scales[count][(Coding<T>::groups + 1) / 2];
-  float offsets[count][Coding<T>::groups];
+/// Integer products of two chunks' codes with a vector over group `group` of the chunks; `ones` takes the
+/// sums of the vector alone.
+template <class T, bool ones>
+DEVICE void multiply_group(const Quad (&chunks)[2], const UnitVector<T> &x, int group, int (&total)[2]) {
+  const int each = 2 * Coding<T>::halves / Coding<T>::groups;
+  int sums[4] = {0, 0, 0, 0};
+#pragma unroll
+  for (int m = group * each; m < (group + 1) * each; m++) {
+    int h = m / 2, b = m % 2 * 2;
+    u32 codes[4];
+#pragma unroll
+    for (int r = 0; r < 4; r++)
+      codes[r] = ones ? 0x01010101u : centred<T>(chunks[r % 2].w[b + r / 2], h);
+    multiply_codes(sums, codes, x.halves[h].w[b], x.halves[h].w[b + 1]);
+  }
+#pragma unroll
+  for (int r = 0; r < 2; r++) total[r] = 256 * sums[2 * r] + sums[2 * r + 1];
+}
+
+/// Scales of a chunk as they are stored, and twice what zeros lie below the middle.
+template <class T> struct ChunkScales {
+  u32 words[Chunk<T>::words];
+  float offsets[CODE_ZEROS ? Coding<T>::groups : 1];
 };
-template <> struct Asked<i4> : CodePieces<i4, code_pieces> {};
-template <> struct Asked<i8> : CodePieces<i8, code_pieces> {};
 
-/// Asks for one unit; zeros and scales of zero behind the row's end.
-template <class T, int count>
-DEVICE void ask_unit(CodePieces<T, count> &pieces, int j, const T *row, int unit, int padded) {
-  const int bits = Coding<T>::bits, words = (Coding<T>::groups + 1) / 2;
-  Quad &quad = pieces.quads[j];
-  quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
-#pragma unroll
-  for (int k = 0; k < words; k++) pieces.scales[j][k] = 0;
-#pragma unroll
-  for (int k = 0; k < Coding<T>::groups && CODE_ZEROS; k++) pieces.offsets[j][k] = 0;
-  if (unit >= padded * bits / 128) return;
-  quad = stream(row + unit * 16);
-  int group = first_group<T>(unit);
-  const T *scales = row + code_bytes(padded, bits) + 2 * group;
-  if (Coding<T>::groups == 1) pieces.scales[j][0] = stream_half((const f16 *)scales).bits;
-#pragma unroll
-  for (int k = 0; k < Coding<T>::groups / 2; k++)
-    pieces.scales[j][k] = stream_word(scales + 4 * k);
-  if (!CODE_ZEROS) return;
-#pragma unroll
-  for (int k = 0; k < Coding<T>::groups; k++)
-    pieces.offsets[j][k] = zero_offset(row, padded, group + k);
-}
-
-/// Σ (code − zero) · scale · x over a unit, in units of `code_unit`.
-template <class T, int count>
-DEVICE float unit_dot(const CodePieces<T, count> &pieces, int j, const UnitVector<T> &x) {
-  const int groups = Coding<T>::groups;
-  int high[groups], low[groups], all[groups];
-#pragma unroll
-  for (int g = 0; g < groups; g++) high[g] = low[g] = all[g] = 0;
-#pragma unroll
-  for (int h = 0; h < Coding<T>::halves; h++)
-#pragma unroll
-    for (int b = 0; b < 4; b++) {
-      int g = word_group(h, b) % groups;
-      u32 codes = centred<T>(pieces.quads[j].w[b], h);
-      high[g] = dot4s(codes, x.high[h].w[b], high[g]);
-      low[g] = dot4s(codes, x.low[h].w[b], low[g]);
-      if (!Offset<T>::wanted) continue;
-      all[g] = dot4s(0x01010101u, x.low[h].w[b], all[g]);
-      all[g] += 256 * dot4s(0x01010101u, x.high[h].w[b], 0);
-    }
-  float sum = 0;
-#pragma unroll
-  for (int g = 0; g < groups; g++) {
-    float total = (float)(256 * high[g] + low[g]);
-    if (Offset<T>::wanted) {
-      float offset = CODE_ZEROS ? pieces.offsets[j][g] : 1.0f;
-      total = fmaf(0.5f / code_unit<T>() * offset, (float)all[g], total);
-    }
-    sum = fmaf(widen_f16((u16)(pieces.scales[j][g / 2] >> (g % 2 * 16))), total, sum);
-  }
-  return sum * x.step;
-}
-
+/// Adds two chunks' products with a vector to `sums`, in units of `code_unit` and of the vector's step.
 template <class T>
-DEVICE void ask_row(CodePieces<T, code_pieces> &pieces, const T *row, int from, int padded, int lane) {
+DEVICE void meet_chunks(const Quad (&chunks)[2], const ChunkScales<T> (&scales)[2], const UnitVector<T> &x,
+                        float (&sums)[2]) {
 #pragma unroll
-  for (int j = 0; j < code_pieces; j++) ask_unit(pieces, j, row, from + 32 * j + lane, padded);
-}
-
-/// One lane's share of `row · x`, whose first units were asked for.
-template <class T>
-DEVICE float row_dot(CodePieces<T, code_pieces> &pieces, const T *row, const float *x, int padded, int lane) {
-  int units = padded * Coding<T>::bits / 128, wide = arranged_width(padded);
-  float sum = 0;
-#pragma unroll 1
-  for (int from = 0; from < units; from += 32 * code_pieces) {
+  for (int g = 0; g < Coding<T>::groups; g++) {
+    int total[2], all[2];
+    multiply_group<T, false>(chunks, x, g, total);
+    if (Offset<T>::wanted) multiply_group<T, true>(chunks, x, g, all);
 #pragma unroll
-    for (int j = 0; j < code_pieces; j++) {
-      if (from + 32 * j >= units) break;
-      UnitVector<T> own;
-      read_unit(own, x, wide, least(from + 32 * j + lane, units - 1));
-      sum += unit_dot(pieces, j, own);
+    for (int r = 0; r < 2; r++) {
+      float product = (float)total[r];
+      if (Offset<T>::wanted) {
+        float offset = CODE_ZEROS ? scales[r].offsets[g] : zero_offset((const T *)0, 0, 0);
+        product = fmaf(0.5f / code_unit<T>() * offset, (float)all[r], product);
+      }
+      float scale = widen_f16((u16)(scales[r].words[g / 2] >> (g % 2 * 16)));
+      sums[r] = fmaf(scale, product, sums[r]);
     }
-    if (from + 32 * code_pieces < units) ask_row(pieces, row, from + 32 * code_pieces, padded, lane);
   }
-  return sum * code_unit<T>();
 }
 
 /// Makes one kernel per format of weights.
 #define FOR_CODES(threads, blocks, name, arguments) \
-  KERNEL(threads, blocks) name##_i4(arguments a) { name<i4>(a); } \
-  KERNEL(threads, blocks) name##_i8(arguments a) { name<i8>(a); }
+  KERNEL(threads, blocks) name##_i4(const GRID_CONSTANT arguments a) { name<i4>(a); } \
+  KERNEL(threads, blocks) name##_i8(const GRID_CONSTANT arguments a) { name<i8>(a); }
 #else
 #define FOR_CODES(threads, blocks, name, arguments)
 #endif

@@ -2,12 +2,17 @@
 //
 // Four rows at a time: transposed byte by byte, their codes meet four factors, value · scale, in one
 // lane. Factors are rounded to 16 bits, two signed bytes, with a step for each group of a segment of
-// rows, so that sums of a segment stay integers. A block has 256 threads and two blocks live on a
-// multiprocessor; a unit of each row is a lane's, four rows of a segment a warp's in turn.
+// rows, so that sums of a segment stay integers. Two blocks live on a multiprocessor; a unit of each row is
+// a lane's, four rows of a segment a warp's in turn.
 #ifdef CODE_GROUP
 
-/// Rows whose factors share steps, and rows of 16 bytes a lane that a warp has on their way.
-enum { segment_rows = CODE_GROUP == 32 ? 128 : 256, segment_fours = segment_rows / 4, ring = 2 };
+/// Warps of a block, rows whose factors share steps, and fours of rows that a warp has on their way.
+enum {
+  sum_warps = dv_sum_threads / 32,
+  segment_rows = CODE_GROUP == 32 ? 128 : 256,
+  segment_fours = segment_rows / 4,
+  ring = 2
+};
 
 /// A tile of columns: a unit for every lane.
 template <class T> struct Tile {
@@ -15,7 +20,7 @@ template <class T> struct Tile {
     columns = 32 * 128 / Coding<T>::bits,
     blocks = columns / 128,
     groups = columns / CODE_GROUP,
-    workers = 256 / groups < segment_fours ? 256 / groups : segment_fours,
+    workers = dv_sum_threads / groups < segment_fours ? dv_sum_threads / groups : segment_fours,
     /// Fours of rows whose factors a thread makes, for one group.
     fours = segment_fours / workers,
     sums = columns / 32,
@@ -27,7 +32,7 @@ template <class T> struct Tile {
 /// What the warps of a block share.
 template <class T> struct Segment {
   /// Floats of every warp and lane, `[half][word]`, four bytes' each.
-  Quad sums[8][Tile<T>::sums / 4][32];
+  Quad sums[sum_warps][Tile<T>::sums / 4][32];
   /// Items of the slice.
   int begin, end;
   /// High and low bytes of four rows' factors.
@@ -49,7 +54,8 @@ enum { nowhere = 0xffffffffu };
 struct KnownRow { u32 row; float value; };
 
 template <class T, class Item>
-DEVICE KnownRow know_row(const Segment<T> &shared, const Item &item, const T *base, int segment, bool reads_all, bool has_values) {
+DEVICE KnownRow know_row(const Segment<T> &shared, const Item &item, const T *base, int segment,
+                         bool reads_all, bool has_values) {
   int n = shared.begin + segment * segment_rows + (int)threadIdx.x;
   KnownRow known = {nowhere, 0};
   if (threadIdx.x >= segment_rows || n >= shared.end) return known;
@@ -217,7 +223,7 @@ template <class T> DEVICE void leave_coded_tile(Segment<T> &shared, int padded, 
     if (Coding<T>::halves == 2) word += 4 * half;
     else lane += 4 * half;
     float sum = 0;
-    for (int w = 0; w < 8; w++) sum += __uint_as_float(shared.sums[w][word][lane].w[i % 4]);
+    for (int w = 0; w < sum_warps; w++) sum += __uint_as_float(shared.sums[w][word][lane].w[i % 4]);
     for (int w = 0; w < Tile<T>::workers && Offset<T>::wanted; w++)
       sum += shared.offsets[w][i / CODE_GROUP];
     out[column] = sum;
@@ -227,8 +233,8 @@ template <class T> DEVICE void leave_coded_tile(Segment<T> &shared, int padded, 
 /// Sums over a slice's items, as `gather_sum` does; where the items are known `early`, codes and scales
 /// are asked for before values are there.
 template <class T, class Item>
-DEVICE void gather_codes(Item &item, const T *base, bool early, bool reads_all, int padded, float *parts,
-                         int stride) {
+DEVICE void gather_codes(Item &item, const T *base, bool early, bool reads_all, int padded, float *out) {
+  static_assert(segment_fours % (sum_warps * ring) == 0, "a segment is a whole number of rounds");
   static_assert(sizeof(Segment<T>) <= dv_segment_bytes, "a segment needs more shared memory");
   DYNAMIC(unsigned char, memory);
   Segment<T> &shared = *(Segment<T> *)memory;
@@ -255,7 +261,7 @@ DEVICE void gather_codes(Item &item, const T *base, bool early, bool reads_all, 
   __syncthreads();
   copy_scales(shared, base, 0, padded);
 #pragma unroll
-  for (int r = 0; r < ring; r++) ask_four(quads[r], shared, warp + 8 * r, fours, unit);
+  for (int r = 0; r < ring; r++) ask_four(quads[r], shared, warp + sum_warps * r, fours, unit);
   if (asked) {
     await_inputs();
     item.fill();
@@ -271,39 +277,47 @@ DEVICE void gather_codes(Item &item, const T *base, bool early, bool reads_all, 
     next = know_row(shared, item, base, segment + 2, reads_all, true);
 #pragma unroll
     for (int i = 0; i < Tile<T>::sums; i++) sums[i] = 0;
+    // The last segment may be short.
+    int own = least(segment_fours, (rows + 3) / 4 - segment * segment_fours);
 #pragma unroll 1
-    for (int four = warp; four < segment_fours; four += 8 * ring)
+    for (int four = warp; four < own; four += sum_warps * ring)
 #pragma unroll
       for (int r = 0; r < ring; r++) {
-        int place = four + 8 * r;
+        int place = four + sum_warps * r;
+        if (place >= own) break;
         add_four<T>(sums, quads[r], &shared.factors[place][first_group<T>(lane)]);
-        ask_four(quads[r], shared, segment * segment_fours + place + 8 * ring, fours, unit);
+        ask_four(quads[r], shared, segment * segment_fours + place + sum_warps * ring, fours, unit);
       }
     leave_sums(shared, sums, segment == 0);
   }
-  leave_coded_tile(shared, padded, parts + (i64)blockIdx.y * stride);
+  leave_coded_tile(shared, padded, out);
 }
 
-/// Grid: tiles of columns, slices of the lanes. Shared: a segment, groups of a slice, then values
-/// of its lanes.
+/// Grid: tiles of columns, planes of riders and slices of the lanes. Shared: a segment, groups,
+/// then values of a slice's lanes; or the riders'.
 template <class T> DEVICE void sum_coded_heads(const dv_output_arguments &a) {
+  if (rides(a)) return;
   DYNAMIC(unsigned char, memory);
   int *groups = (int *)(memory + dv_segment_bytes);
   OutputItem<T> item = {a, groups, (float *)(groups + a.groups.all + 1), 0, 0};
-  gather_codes(item, at<T>(a.output), !a.groups.count || a.groups.early, true, a.padded_width, at<float>(a.out),
-                  a.out_stride);
+  gather_codes(item, at<T>(a.output), !a.groups.count || a.groups.early, true, a.padded_width,
+               at<float>(a.out) + (i64)output_slice(a) * a.out_stride);
 }
-KERNEL(256, code_blocks) sum_heads_i4(dv_output_arguments a) { sum_coded_heads<i4>(a); }
-KERNEL(256, code_blocks) sum_heads_i8(dv_output_arguments a) { sum_coded_heads<i8>(a); }
+KERNEL(dv_sum_threads, code_blocks)
+sum_heads_i4(const GRID_CONSTANT dv_output_arguments a) { sum_coded_heads<i4>(a); }
+KERNEL(dv_sum_threads, code_blocks)
+sum_heads_i8(const GRID_CONSTANT dv_output_arguments a) { sum_coded_heads<i8>(a); }
 
 /// Grid: tiles of columns, slices of the neurons. Shared: a segment.
 template <class T> DEVICE void sum_coded_neurons(const dv_down_arguments &a) {
   NeuronItem<T> item = {a, 0, 0};
   gather_codes(item, at<T>(a.bundle), !a.neurons.count || a.neurons.early, a.skips != 1, a.padded_width,
-                  at<float>(a.out), a.out_stride);
+               at<float>(a.out) + (i64)blockIdx.y * a.out_stride);
 }
-KERNEL(256, code_blocks) sum_neurons_i4(dv_down_arguments a) { sum_coded_neurons<i4>(a); }
-KERNEL(256, code_blocks) sum_neurons_i8(dv_down_arguments a) { sum_coded_neurons<i8>(a); }
+KERNEL(dv_sum_threads, code_blocks)
+sum_neurons_i4(dv_down_arguments a) { sum_coded_neurons<i4>(a); }
+KERNEL(dv_sum_threads, code_blocks)
+sum_neurons_i8(dv_down_arguments a) { sum_coded_neurons<i8>(a); }
 
 // Random codes -------------------------------------------------------------------------------------
 

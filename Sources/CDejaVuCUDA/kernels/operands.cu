@@ -27,6 +27,14 @@ KERNEL(256, 1) look_over(dv_look_arguments a) {
 }
 
 #ifdef CODE_GROUP
+/// The first column of a unit's block of 128, and which half of the block it has: in 4 bits it has both.
+template <class T> DEVICE int unit_column(int unit) {
+  return 128 * (unit / (Coding<T>::bits == 4 ? 4 : 8));
+}
+template <class T> DEVICE int unit_part(int unit) { return Coding<T>::bits == 4 ? 0 : unit / 4 % 2; }
+/// Halves of a block that a unit has codes of.
+template <class T> DEVICE constexpr int unit_parts() { return Coding<T>::bits == 4 ? 2 : 1; }
+
 /// One of the codes of a unit, less half of the greatest, and its zero.
 template <class T> DEVICE float centred_code(u32 word, int half, int d) {
   const int bits = Coding<T>::bits;
@@ -42,14 +50,14 @@ template <class T> DEVICE void decode_rows(const dv_decode_arguments &a) {
   int unit = place % units;
   const T *row = at<T>(a.rows) + (i64)number * a.row_stride;
   Quad quad = stream(row + unit * 16);
-  int block = 128 * unit_block<T>(unit);
+  int block = unit_column<T>(unit);
   f16 *to = at<f16>(a.to) + (i64)number * a.to_stride + block + unit % 4 * 4;
   float scale = 0, offset = 0;
 #pragma unroll
-  for (int h = 0; h < Coding<T>::halves; h++)
+  for (int h = 0; h < unit_parts<T>(); h++)
 #pragma unroll
     for (int b = 0; b < 4; b++) {
-      int half = unit_half<T>(unit) + h, column = 64 * half + 16 * b;
+      int half = unit_part<T>(unit) + h, column = 64 * half + 16 * b;
       int group = (block + column) / CODE_GROUP;
       if (column % CODE_GROUP == 0 || (h == 0 && b == 0)) {
         scale = row_scale(row, code_bytes(a.padded, Coding<T>::bits), group);

@@ -92,7 +92,7 @@ template <class T> DEVICE void project_pairs(const dv_project_arguments &a) {
   Debts<warp_positions> debts;
   debts.memory = (int *)(x + wide);
   if (!early) await_inputs();
-  debts.read(a, read_known(a.groups, a.positions));
+  debts.read(a);
   KindCounts pairs = count_pairs(a);
   int items = count_items(a, pairs, debts);
   Pieces pieces;

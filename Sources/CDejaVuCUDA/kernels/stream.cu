@@ -134,7 +134,7 @@ template <class T> DEVICE void project_rows(const dv_rows_arguments &a) {
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
   int row = threadIdx.x / 32 * gridDim.x + blockIdx.x;
   const T *matrix = at<T>(a.matrix);
-  Asked<T> pieces;
+  Pieces pieces;
   if (row < a.rows) ask_row(pieces, matrix + (i64)row * a.row_stride, 0, a.padded_width, lane);
   await_inputs();
   copy_pieces(x, a.x, Vector<T>::pieces(a.width));
@@ -152,7 +152,6 @@ template <class T> DEVICE void project_rows(const dv_rows_arguments &a) {
   }
 }
 FOR_WEIGHTS(512, 2, project_rows, dv_rows_arguments)
-FOR_CODES(512, code_blocks, project_rows, dv_rows_arguments)
 
 KERNEL(256, 1) clear_words(dv_clear_arguments a) {
   await_inputs();
