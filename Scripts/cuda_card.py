@@ -20,11 +20,16 @@ def read(*path):
         return file.read()
 
 
+def headers():
+    """What kernels are given, as NVRTC reads it."""
+    return "\n".join(read("include", f"dejavu_cuda_{part}.h") for part in ("arguments", "training"))
+
+
 def structures():
     """The header's structures, by name, as ctypes classes."""
     types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float,
              "double": ctypes.c_double}
-    text = re.sub(r"//.*", "", read("include", "dejavu_cuda_arguments.h"))
+    text = re.sub(r"//.*", "", headers())
     sizes = {name: int(value) for name, value in re.findall(r"enum \{ (\w+) = (\d+) \}", text)}
     for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", text, re.S):
         fields = []
@@ -161,7 +166,8 @@ class Host:
 
 
 def compile_kernels(architecture, chunks, codes):
-    """Machine code of all kernels, those of codes for one size of groups, by the NVRTC that comes with PyTorch or with CUDA."""
+    """Machine code of all kernels, those of codes for one size of groups, by NVRTC: PyTorch's, or
+    that of CUDA."""
     import nvidia
 
     found = [f for folder in nvidia.__path__
@@ -169,9 +175,9 @@ def compile_kernels(architecture, chunks, codes):
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
     files = ["common.cuh", "score.cu", "groupwise.cuh", "stream.cu", "debts.cuh",
              "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu",
-             "groupwise_sums.cu", "groupwise_rows.cu", "choose.cu", "operands.cu", "prompt_tiles.cu",
-             "prompt.cu"]
-    text = read("include", "dejavu_cuda_arguments.h") + "\n".join(read("kernels", f) for f in files)
+             "groupwise_sums.cu", "groupwise_rows.cu", "choose.cu", "sample.cu", "operands.cu",
+             "prompt_tiles.cu", "prompt.cu", "train.cu"]
+    text = headers() + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)
     options = [f"--gpu-architecture={architecture}", "--std=c++17", f"-DHEAD_CHUNKS={chunks}",

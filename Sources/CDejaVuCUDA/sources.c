@@ -6,6 +6,8 @@
 static const char text[] = {
 #embed "include/dejavu_cuda_arguments.h"
     ,
+#embed "include/dejavu_cuda_training.h"
+    ,
 #embed "kernels/common.cuh"
     ,
 #embed "kernels/score.cu"

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "dejavu_cuda_arguments.h"
+#include "dejavu_cuda_training.h"
 #include "fibers.h"
 #include "registry.h"
 
