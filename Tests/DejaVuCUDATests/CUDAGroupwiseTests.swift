@@ -42,7 +42,8 @@ struct CUDAGroupwiseTests {
     let tolerance: Tolerance =
       each.cacheType == .float32
       ? .groupwiseLogits
-      : Tolerance(1e-3, because: "keys and values are kept in halves, vectors rounded to 16 bits")
+      : Tolerance(
+        2e-3, because: "keys, values and a prompt's attention are in halves, vectors in 16 bits")
     try checkBackend(Candidate(backend), against: answers, within: tolerance)
     #expect(backend.replays > 0, "no step was ever replayed")
   }
