@@ -2,6 +2,7 @@
 
 import torch
 
+import cuda_stream
 from cuda_card import TYPES, make
 
 # Vectors and factors are rounded to 16 bits.
@@ -86,10 +87,12 @@ def check_mlp(c, bits, group, zeros):
         index = torch.arange(neurons, device=x.device) if chosen is None else chosen.long()
         what = f"int{bits}-g{group}, zeros {zeros}, {len(index)} of {neurons}"
         values, counters = c.blank(neurons), c.integers([0, 0])
-        c.card.launch(f"raise_neurons_i{bits}", (5,), TYPES["dv_row_threads"], make(
-            "up_arguments", neurons=rows, x=vector, bundle=codes.rows, values=values,
-            counters=counters, width=width, padded_width=codes.padded, row_stride=codes.stride,
-            rows_per_neuron=2), len(vector))
+        fields = dict(neurons=rows, x=vector, bundle=codes.rows, values=values, counters=counters, width=width,
+                      padded_width=codes.padded, row_stride=codes.stride, rows_per_neuron=2)
+        kernel, threads = f"raise_neurons_i{bits}", TYPES["dv_row_threads"]
+        c.card.launch(kernel, (5,), threads, make("up_arguments", **fields), len(vector))
+        if chosen is not None:
+            cuda_stream.check_bits(c, what, kernel, threads, chosen, neurons, values, fields, len(vector))
         up, down = codes.weights[0::2][index], codes.weights[1::2][index]
         c.compare(f"raise_neurons {what}", values[:len(index)], (up @ x.double()).relu(),
                   LIMIT if len(index) > 1 else 1e-3)

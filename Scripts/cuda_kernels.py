@@ -14,6 +14,7 @@ import torch
 
 import cuda_attention
 import cuda_codes
+import cuda_stream
 import cuda_training
 from cuda_card import Card, Host, SUFFIXES, make
 
@@ -185,11 +186,15 @@ def check_mlp(c, dtype):
         values, counters = c.blank(neurons), c.integers([5, 7])
         vector = prepared(c, what, x, width, norm_of(1, weight, bias), dtype,
                           normed(x, 1, weight, bias, 1e-5))
-        c.card.launch(f"raise_neurons_{suffix}", (5,), 512, make(
-            "up_arguments", neurons=rows, x=vector, bundle=bundle,
-            up_bias=up_bias, gate_bias=gate_bias if per_neuron == 3 else 0, values=values,
-            counters=counters, width=width, padded_width=wide, row_stride=wide,
-            rows_per_neuron=per_neuron, activation=activation), vector_bytes(width))
+        fields = dict(
+            neurons=rows, x=vector, bundle=bundle, up_bias=up_bias,
+            gate_bias=gate_bias if per_neuron == 3 else 0, values=values, counters=counters, width=width,
+            padded_width=wide, row_stride=wide, rows_per_neuron=per_neuron, activation=activation)
+        c.card.launch(f"raise_neurons_{suffix}", (5,), 512, make("up_arguments", **fields),
+                      vector_bytes(width))
+        if chosen is not None:
+            cuda_stream.check_bits(c, what, f"raise_neurons_{suffix}", 512, chosen, neurons, values, fields,
+                                   vector_bytes(width))
         planes = bundle[:, :width].double().view(neurons, per_neuron, width)[index]
         product = planes[:, :-1] @ normed(x, 1, weight, bias, 1e-5)
         up = product[:, -1] + up_bias.double()[index]
@@ -517,10 +522,12 @@ def main():
     for check in (check_norms, check_scores, check_lists, check_small, check_operands):
         check(c)
     cuda_attention.check(c)
+    cuda_stream.check(c, bool(options.host))
     cuda_training.check(c)
     for codes in [(64, 0), (32, 1)] if options.host else [(128, 0), (64, 0), (64, 1), (32, 1)]:
         c.card = card_with(codes)
         cuda_codes.check(c, *codes)
+        cuda_stream.check(c, bool(options.host), coded=True)
         for bits in (4, 8):
             cuda_attention.check_coded(c, bits, *codes)
     print(f"{len(c.rows)} checks on {card.name}, {c.failed} failed")

@@ -6,6 +6,8 @@
 static const char text[] = {
 #embed "include/dejavu_cuda_arguments.h"
     ,
+#embed "include/dejavu_cuda_prompts.h"
+    ,
 #embed "include/dejavu_cuda_training.h"
     ,
 #embed "kernels/common.cuh"
@@ -33,6 +35,8 @@ static const char text[] = {
 #embed "kernels/groupwise_rows.cu"
     ,
 #embed "kernels/choose.cu"
+    ,
+#embed "kernels/renew.cu"
     ,
 #embed "kernels/sample.cu"
     ,

@@ -4,12 +4,12 @@ import DejaVuFormats
 
 /// Random codes: every row is its role's spread cut into as many steps as there are codes.
 extension SyntheticModel {
-  /// What the tensors of a model are stored in: blocks as the options say, embedding and head in 8
-  /// bits where blocks are groupwise, as `dejavu quantize` makes them.
+  /// What the tensors of a model are stored in: blocks and head as the options say; the embedding is the
+  /// head, as in all shapes.
   static func types(_ options: Options, layers: Int) -> PackedLayout.Types {
     var types = PackedLayout.Types(uniform: options.dtype, layers: layers)
     guard let groupwise = options.groupwise,
-      let head = GroupwiseFormat(bits: 8, group: groupwise.group)
+      let head = GroupwiseFormat(bits: options.headBits, group: groupwise.group)
     else { return types }
     types.attention = Array(repeating: .groupwise(groupwise), count: layers)
     types.mlp = types.attention

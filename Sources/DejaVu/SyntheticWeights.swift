@@ -12,11 +12,16 @@ package struct SyntheticWeights: Sendable {
     package var dtype = DType.float16
     /// What the blocks' matrices are stored in; nil where all are of ``dtype``.
     package var groupwise: GroupwiseFormat?
+    /// Bits of the head where blocks are groupwise.
+    package var headBits = 8
     package var seed: UInt64 = 1
     /// Share of neurons whose pre-activation is positive, strictly between 0 and 1.
     package var reluDensity = 0.5
-    /// "float16", "int4-g64": what most weights are stored in.
-    package var formatName: String { groupwise?.name ?? dtype.rawValue }
+    /// "float16", "int4-g64", "int4-g64, head of 6 bits": what weights are stored in.
+    package var formatName: String {
+      guard let groupwise else { return dtype.rawValue }
+      return groupwise.name + (headBits == 8 ? "" : ", head of \(headBits) bits")
+    }
 
     package init() {}
   }

@@ -107,7 +107,7 @@ extension Bench {
   ) throws -> CardWeights {
     try check(options, context: shape.context)
     var weights = synthetic.options
-    weights.groupwise = groupwise.format
+    groupwise.apply(to: &weights)
     if sparse.hasDensity, synthetic.reluDensity == nil {
       weights.reluDensity = SyntheticSparsity.reluDensity
     }

@@ -14,7 +14,7 @@ extension Bench {
       throw BackendError.contextExceeded(needed: longest, limit: shape.context)
     }
     var weights = synthetic.options
-    weights.groupwise = groupwise.format
+    groupwise.apply(to: &weights)
     let (device, cuda) = (try CUDADevice(), CUDAOptions())
     let model = try SyntheticModel.make(shape: shape, options: weights, on: device, cuda: cuda)
     let backend = try CUDABackend(weights: model, on: device, options: cuda)

@@ -11,7 +11,7 @@ extension Bench {
     let bar = ProgressBar("making weights", isShown: !output.quiet)
     defer { bar.finish() }
     var options = synthetic.options
-    options.groupwise = groupwise.format
+    groupwise.apply(to: &options)
     if sparse.hasDensity, synthetic.reluDensity == nil {
       options.reluDensity = SyntheticSparsity.reluDensity
     }

@@ -22,7 +22,7 @@ extension CUDABackend {
   }
 
   func allRows(_ count: Int) -> dv_choice {
-    dv_choice(count: 0, list: 0, all: Int32(count), stride: 0, early: 0)
+    dv_choice(count: 0, list: 0, all: Int32(count), stride: 0, early: 0, unused: 0)
   }
 
   // One token -------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ extension CUDABackend {
         out: scratch.sums.row(0), row_stride: output.elementStride,
         padded_width: Int32(output.format.paddedColumns(a.hidden)),
         out_stride: Int32(scratch.sums.stride), heads_per_group: Int32(a.headsPerGroup),
-        rider_planes: Int32(planes), riders: riders.arguments))
+        rider_planes: Int32(planes), unused: 0, riders: riders.arguments))
   }
 
   /// How the context comes from attention's parts.
@@ -162,7 +162,7 @@ extension CUDABackend {
       positions: scratch.positions(token: slice.start), parts: scratch.attentionParts.address,
       context: scratch.context.row(0), heads: Int32(a.heads), head: Int32(a.headWidth),
       padded_head: Int32(cacheLayout.paddedHead), splits: Int32(geometry.splits),
-      sliding_window: Int32(a.slidingWindow ?? 0))
+      sliding_window: Int32(a.slidingWindow ?? 0), unused: 0)
   }
 
   /// Lists the groups whose contributions meet the rule, for every token.
@@ -175,7 +175,7 @@ extension CUDABackend {
         context: scratch.context.row(0), output: output.address, sizes: scratch.scores.row(0),
         lanes: Int32(a.headsPerGroup * a.headWidth), width: Int32(a.hidden),
         row_stride: output.elementStride, context_stride: Int32(scratch.context.stride),
-        size_stride: Int32(scratch.scores.stride)))
+        size_stride: Int32(scratch.scores.stride), unused: 0))
     select(scratch.scores.row(0), stride: scratch.scores.stride, by: rule, into: chosen)
   }
 

@@ -39,7 +39,8 @@ extension CUDABackend {
     launch(
       .assignList, Grid(batch.tokens.count),
       dv_assign_arguments(
-        source: source, counts: rows.counts, lists: rows.lists, list_stride: Int32(rows.universe)))
+        source: source, counts: rows.counts, lists: rows.lists, list_stride: Int32(rows.universe),
+        unused: 0))
   }
 
   /// Lists that differ are copied between launches: the step is not replayed.
@@ -89,7 +90,8 @@ extension CUDABackend {
 
   private func norm(of weights: ChooserWeights, layer: Int) -> dv_norm {
     switch weights.norm {
-    case .plain: dv_norm(weight: 0, bias: 0, tiles: 0, epsilon: 1e-6, kind: 2, tile_width: 0)
+    case .plain:
+      dv_norm(weight: 0, bias: 0, tiles: 0, epsilon: 1e-6, kind: 2, tile_width: 0, unused: 0)
     case .mlp where architecture.blockOrder == .postNorm: dv_norm()
     case .mlp: described(model.layers[layer].mlpNorm)
     }
@@ -128,6 +130,7 @@ extension CUDABackend {
     let bytes = 4 * rows.universe
     let fits = bytes <= device.blockSharedBytes - (8 << 10)
     roundChoices()
+    addNow()
     rows.writer = launchNumber
     launch(
       .selectRows, Grid(batch.tokens.count), sharedBytes: fits ? bytes : 0,

@@ -18,11 +18,11 @@ extension CUDABackend {
     let (table, tokens) = (model.tokenEmbedding, batch.tokens.count)
     let target = model.projectIn == nil ? x : scratch.embedding
     launch(
-      .embedRows, table.kernelType, Grid(tokens),
+      .embedRows, table.kernelType, embedding(of: table),
       dv_embed_arguments(
         table: table.address, ids: scratch.tokenIds, out: target.row(0),
         table_stride: table.elementStride, out_stride: Int32(target.stride),
-        width: Int32(table.columns), offset: 0, adds: 0))
+        width: Int32(table.columns), offset: 0, adds: 0, unused: 0))
     tally.embedding += tokens * table.rowBytes
     if let projectIn = model.projectIn {
       product(projectIn, from: target, into: x)
@@ -33,6 +33,11 @@ extension CUDABackend {
     if let norm = model.embeddingNorm { normalizeNow(x, by: described(norm), into: x) }
   }
 
+  /// A block to a token, or a thread to a column where there is one token.
+  private func embedding(of table: RowMatrix) -> Grid {
+    Grid(batch.tokens.count, isSingle ? (table.columns + 255) / 256 : 1)
+  }
+
   private func addPositions(to x: CUDABuffer) {
     guard case .learned(let offset) = architecture.positions, let table = model.positionEmbedding
     else { return }
@@ -41,11 +46,11 @@ extension CUDABackend {
       precondition(last <= table.rows, "position \(last - 1) of \(table.rows)")
     }
     launch(
-      .embedRows, table.kernelType, Grid(batch.tokens.count),
+      .embedRows, table.kernelType, embedding(of: table),
       dv_embed_arguments(
         table: table.address, ids: scratch.positions(token: 0), out: x.row(0),
         table_stride: table.elementStride, out_stride: Int32(x.stride),
-        width: Int32(table.columns), offset: Int32(offset), adds: 1))
+        width: Int32(table.columns), offset: Int32(offset), adds: 1, unused: 0))
     tally.embedding += batch.tokens.count * table.rowBytes
   }
 
@@ -80,7 +85,7 @@ extension CUDABackend {
     dv_norm(
       weight: norm.weight.address, bias: norm.bias.address, tiles: 0,
       epsilon: architecture.normalization.epsilon,
-      kind: architecture.normalization.kind == .layer ? 1 : 2, tile_width: 0)
+      kind: architecture.normalization.kind == .layer ? 1 : 2, tile_width: 0, unused: 0)
   }
 
   func normalizeNow(_ x: CUDABuffer, by norm: dv_norm, into out: CUDABuffer) {
@@ -184,6 +189,8 @@ extension CUDABackend {
       }
     let parts =
       contribution.parts ?? (address: contribution.row(0), count: 1, stride: contribution.stride)
+    roundChoices()
+    addNow()
     willWrite(x)
     let (width, sums, lists) = (architecture.hidden, scratch.tileSums, listRiders())
     var job = dv_add_arguments()
@@ -197,8 +204,11 @@ extension CUDABackend {
     guard isSingle || parts.count > 1 || !lists.isEmpty else {
       return launch(.addRows, Grid((width + 1023) / 1024, batch.tokens.count), job)
     }
-    launch(.addParts, Grid((width + 127) / 128 + lists.count, batch.tokens.count), job)
-    guard isSingle else { return }
+    guard isSingle else {
+      return launch(.addParts, Grid((width + 127) / 128 + lists.count, batch.tokens.count), job)
+    }
+    pendingSum = PendingSum(arguments: job, lists: lists.count)
+    if renewedColumns == 0 { addNow() }
     tilesOwner?.tiles = nil
     x.tiles = (sums.address, 128)
     tilesOwner = x

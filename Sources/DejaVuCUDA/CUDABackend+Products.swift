@@ -130,7 +130,7 @@ extension CUDABackend {
           a: x.address, b: matrix.address, bias: bias.address, out: out, flag: flag,
           tokens: Int32(tokens), n: Int32(matrix.rows), k: Int32(matrix.columns),
           a_stride: Int32(x.stride), b_stride: matrix.elementStride, out_stride: Int32(stride),
-          activation: activation?.kernelCode ?? -1))
+          activation: activation?.kernelCode ?? -1, unused: 0))
     }
     multiply(
       matrix, from: x, tokens: tokens, to: out, stride: stride, outType: .float32,
@@ -140,7 +140,7 @@ extension CUDABackend {
         .activateRows, Grid(tokens),
         dv_activate_arguments(
           values: out, gates: 0, stride: Int32(stride), width: Int32(matrix.rows),
-          activation: activation.kernelCode))
+          activation: activation.kernelCode, unused: 0))
     }
     guard flag != 0 else { return }
     let count = (tokens - 1) * stride + matrix.rows
@@ -178,7 +178,7 @@ extension CUDABackend {
           a: x.address, b: matrix.address, bias: 0, out: out.row(0), flag: 0,
           tokens: Int32(tokens), n: Int32(matrix.columns), k: Int32(matrix.rows),
           a_stride: Int32(x.stride), b_stride: matrix.elementStride,
-          out_stride: Int32(out.stride), activation: -1))
+          out_stride: Int32(out.stride), activation: -1, unused: 0))
     }
     eachBlock(of: matrix) { block in
       let places = ProductCall(

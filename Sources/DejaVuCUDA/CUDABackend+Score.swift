@@ -14,6 +14,8 @@ final class Riding {
   /// Where its vector lies.
   let place: Int
   var stage: Stage
+  /// Number of the launch that it rode with last.
+  var scorer = -2
 
   init(_ choice: PendingChoice, slot: Int, place: Int) {
     (self.choice, self.slot, self.place) = (choice, slot, place)
@@ -67,6 +69,7 @@ extension CUDABackend {
   /// Makes every choice that was asked for.
   func makeChoices() {
     roundChoices()
+    addNow()
     finish(riding)
   }
 
@@ -103,7 +106,7 @@ extension CUDABackend {
       places.append(norms.count)
       norms.append(choice.norm)
     }
-    guard !jobs.isEmpty else { return places }
+    guard !jobs.isEmpty, !renew(preparing: jobs) else { return places }
     var arguments = dv_prepare_arguments()
     withUnsafeMutableBytes(of: &arguments.jobs) { bytes in
       for (index, job) in jobs.enumerated() {
@@ -127,7 +130,9 @@ extension CUDABackend {
   /// every choice goes a product further.
   func riders(warps: Int, active: Int) -> ScoreSet {
     roundChoices()
+    addNow()
     let ready = riding.filter { $0.stage != .list }
+    for each in ready { each.scorer = launchNumber }
     defer { advance(ready) }
     return products(of: ready, warps: warps, active: active, lists: false)
   }
@@ -140,9 +145,11 @@ extension CUDABackend {
     return ready.map { each in
       let rows = each.choice.rows
       rows.writer = launchNumber
+      let bits = marks(of: each.slot).bits
+      rows.marks = (bits, each.scorer)
       return dv_list_job(
-        bits_above: marks(of: each.slot).bits, count: rows.counts, list: rows.lists,
-        rows: Int32(rows.universe))
+        bits_above: bits, count: rows.counts, list: rows.lists,
+        rows: Int32(rows.universe), unused: 0)
     }
   }
 
@@ -158,6 +165,7 @@ extension CUDABackend {
     guard !wanted.isEmpty else { return }
     // Nothing may come between a list and the number of the launch that writes it.
     roundChoices()
+    addNow()
     let choices = riding.filter { each in wanted.contains { $0 === each } }
     riding.removeAll { each in wanted.contains { $0 === each } }
     scoreNow(choices.filter { $0.stage == .inner })

@@ -34,7 +34,8 @@ extension CUDABackend {
       rows.map { self.listed($0) } ?? allRows(architecture.neurons)
     }
     prepare(x, matrix: model.layers[layer].bundle.matrix, floats: true)
-    raise(layer: layer, choice(listed), products: products)
+    raise(
+      layer: layer, choice(listed), bits: listed?.bits(for: launchNumber) ?? 0, products: products)
     if case .ranked(let measure, let rule, let chosen) = neurons {
       reserve(chosen)
       if measure == .contribution { sizeNeurons(layer: layer, scratch.activations) }
@@ -56,11 +57,11 @@ extension CUDABackend {
   }
 
   private func raise(
-    layer: Int, _ neurons: dv_choice, products: dv_address
+    layer: Int, _ neurons: dv_choice, bits: dv_address, products: dv_address
   ) {
     let (weights, matrix) = (model.layers[layer], model.layers[layer].bundle.matrix)
     var job = dv_up_arguments()
-    (job.neurons, job.x) = (neurons, scratch.prepared.address)
+    (job.neurons, job.bits, job.x) = (neurons, bits, scratch.prepared.address)
     job.bundle = matrix.address
     (job.up_bias, job.gate_bias) = (weights.upBias.address, weights.gateBias.address)
     (job.values, job.products) = (scratch.activations.row(0), products)
@@ -71,10 +72,11 @@ extension CUDABackend {
     job.rows_per_neuron = Int32(architecture.rowsPerNeuron)
     job.activation = architecture.activation.kernelCode
     let warps = Kernel.raiseNeurons.threads(matrix.kernelType) / 32
+    let blocks = geometry.rowBlocks(matrix, rows: architecture.neurons, warps: warps)
+    job.entries = Int32((architecture.neurons + 4 * blocks - 1) / (4 * blocks) * 4)
     launch(
-      .raiseNeurons, matrix.kernelType,
-      Grid(geometry.rowBlocks(matrix, rows: architecture.neurons, warps: warps)),
-      sharedBytes: matrix.vectorBytes, job)
+      .raiseNeurons, matrix.kernelType, Grid(blocks),
+      sharedBytes: matrix.vectorBytes + 4 * Int(job.entries), job)
   }
 
   /// scores[t, n] = |values[t, n]| · ‖down[n]‖.
@@ -128,7 +130,7 @@ extension CUDABackend {
         dv_activate_arguments(
           values: values.row(0), gates: weights.bundle.gate == nil ? 0 : gates.row(0),
           stride: Int32(values.stride), width: Int32(architecture.neurons),
-          activation: architecture.activation.kernelCode))
+          activation: architecture.activation.kernelCode, unused: 0))
     }
     show(values, at: .activations, layer: layer)
     if case .ranked(.contribution, let rule, let chosen) = neurons {
@@ -181,7 +183,8 @@ extension CUDABackend {
       .maskRows, Grid(batch.tokens.count),
       dv_mask_arguments(
         rows: rows.choice(for: launchNumber), values: values.address, counter: counter,
-        stride: Int32(values.stride), lanes: Int32(lanes), is_short: values.isShort ? 1 : 0))
+        stride: Int32(values.stride), lanes: Int32(lanes), is_short: values.isShort ? 1 : 0,
+        unused: 0))
   }
 }
 

@@ -9,6 +9,11 @@ public struct CUDAOptions: Hashable, Sendable {
   public var batchCapacity: Int
   /// Bytes of weights in codes that are decoded at once for a prompt's products.
   package var decodedBytes = 64 << 20
+  /// Columns of a block that adds a stream up and prepares it; 0: sums and vectors have launches of
+  /// their own.
+  package var renewedColumns = 128
+  /// Whether a prompt's products are NVIDIA's where they were found.
+  package var multipliesByLibrary = true
 
   /// Options that suit every card.
   public init(cacheType: DType? = nil, batchCapacity: Int = 1024) {
@@ -55,6 +60,12 @@ package final class CUDABackend: Backend {
   var hasRoundedBiases = false
   /// Choices that have begun.
   var riding: [Riding] = []
+  /// A sum that waits for what reads its stream.
+  var pendingSum: PendingSum?
+  /// Columns of a block of the launch that takes both; 0 where they have launches of their own.
+  let renewedColumns: Int
+  /// Such launches of this step.
+  var renewals = 0
   /// The buffer whose tiles were summed last.
   var tilesOwner: CUDABuffer?
   /// Choosers that were copied to the card.
@@ -109,7 +120,10 @@ package final class CUDABackend: Backend {
       keptStride: Self.keptStride(of: weights.weights, options))
     geometry = LaunchGeometry(model: model, multiprocessors: device.multiprocessors)
     cacheContext = CacheContext(device, module: module)
-    products = try (options.batchCapacity > 1 ? device.products : nil).map {
+    renewedColumns = geometry.renewedColumns(
+      width: architecture.hidden, wanted: options.renewedColumns)
+    let multiplies = options.batchCapacity > 1 && options.multipliesByLibrary
+    products = try (multiplies ? device.products : nil).map {
       library throws(BackendError) in
       try MatrixProducts(library, on: device)
     }
@@ -189,6 +203,7 @@ package final class CUDABackend: Backend {
     roundedBatch = nil
     pendingChoices.removeAll(keepingCapacity: true)
     riding.removeAll(keepingCapacity: true)
+    (pendingSum, renewals) = (nil, 0)
     // Embeddings come without sums.
     tilesOwner?.tiles = nil
     let positions = batch.slices.map { slice in
@@ -221,7 +236,11 @@ package final class CUDABackend: Backend {
       (job.settled, job.saved) = (cache.debts.settled, cache.debts.saved)
       job.entries = Int32(cache.debts.entries)
     }
-    launch(.clearWords, Grid((max(words, Int(job.entries)) + 255) / 256), job)
+    if isSingle, renewedColumns > 0 {
+      (job.marks, job.mark_count) = (scratch.renewalMarks.address, Int32(scratch.renewalWords))
+    }
+    let items = max(words, Int(job.entries), Int(job.mark_count))
+    launch(.clearWords, Grid((items + 255) / 256), job)
   }
 
   /// The cache of a step of one token.
@@ -281,6 +300,7 @@ package final class CUDABackend: Backend {
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
     roundChoices()
+    addNow()
     module.allow(kernel, type, sharedBytes: sharedBytes)
     launches.append(
       module.function(kernel, type), threads: kernel.threads(type, cache: cacheLayout.dtype),
@@ -299,6 +319,7 @@ package final class CUDABackend: Backend {
   /// Appends one of the library's products to the step.
   func launch(_ plan: ProductPlan, _ places: ProductCall) {
     roundChoices()
+    addNow()
     launches.append(plan, places)
     launchNumber += 1
   }

@@ -41,6 +41,8 @@ package final class CUDARows {
   let isPrecise: Bool
   /// Number of the launch that writes the lists last.
   var writer = -2
+  /// Bits of the rows above the threshold that became the list, and the number of the launch that wrote them.
+  var marks: (bits: dv_address, writer: Int)?
   private let device: CUDADevice
   /// int32 `[tokens]` counts, then `[tokens, universe]` lists.
   private(set) var memory: DeviceMemory?
@@ -72,12 +74,19 @@ package final class CUDARows {
   var counts: dv_address { memory?.address ?? 0 }
   var lists: dv_address { counts + dv_address(4 * tokens) }
 
+  /// The bits that the lists come from, where launch number `reader` is the next behind the one that writes the
+  /// lists, and bits were there before.
+  func bits(for reader: Int) -> dv_address {
+    guard let marks, reader - writer == 1, reader - marks.writer >= 2 else { return 0 }
+    return marks.bits
+  }
+
   /// The lists as launch number `reader` finds them: one that was written by the launch right
   /// before must be awaited.
   func choice(for reader: Int) -> dv_choice {
     dv_choice(
       count: counts, list: lists, all: Int32(universe), stride: Int32(universe),
-      early: reader - writer >= 2 ? 1 : 0)
+      early: reader - writer >= 2 ? 1 : 0, unused: 0)
   }
 
   /// The host's list for all tokens, in memory that the card reads.

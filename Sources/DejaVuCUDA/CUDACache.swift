@@ -78,7 +78,7 @@ package final class CUDACache: SequenceCache {
         .forkPlanes, Grid(min((count * pieces + 255) / 256, 64), layout.layers * layout.groups),
         dv_fork_arguments(
           from: from.address, to: to.address, from_stride: Int32(self.capacity * pieces),
-          to_stride: Int32(capacity * pieces), pieces: Int32(count * pieces)))
+          to_stride: Int32(capacity * pieces), pieces: Int32(count * pieces), unused: 0))
     }
     for (from, to) in [(settledMemory, copy.settledMemory), (keptMemory, copy.keptMemory)]
       as [(DeviceMemory?, DeviceMemory?)]

@@ -30,8 +30,10 @@ final class CUDAScratch {
   let preparedKept: DeviceMemory
   private(set) var rounded = CUDABuffer(memory: nil, stride: 0)
   private(set) var units = CUDABuffer(memory: nil, stride: 0)
-  /// float `[tiles, 2]`, of 128 columns each.
+  /// float `[tiles, 3]`, of 128 columns each.
   let tileSums: DeviceMemory
+  /// Three sets of numbers of 64 bits `[tiles, 3]`: what blocks of a launch leave for each other.
+  let renewalMarks: DeviceMemory
   /// A batch's vectors in 16 bits, `[T, width]` of whatever width, and a block of rows that were codes;
   /// nil where products read floats.
   private(set) var operands: DeviceMemory?
@@ -91,6 +93,8 @@ final class CUDAScratch {
     preparedKept = try DeviceMemory(device, byteCount: layout.keptBytes, what: "a vector")
     tileSums = try DeviceMemory(
       device, byteCount: 12 * ((a.hidden + 127) / 128), what: "sums of tiles")
+    renewalMarks = try DeviceMemory(
+      device, byteCount: 3 * 24 * ((a.hidden + 127) / 128), what: "marks of sums")
     let (jobs, universe) = (Int(dv_score_jobs), max(a.neurons, a.kvHeads))
     let (scoreStride, markStride) = (Padding.width(universe), Padding.width(universe / 32 + 8))
     jobScores = CUDABuffer(
@@ -113,6 +117,13 @@ final class CUDAScratch {
       if let base = $0.baseAddress { device.copy(base, to: memory.address, bytes: $0.count) }
     }
     slopes = memory
+  }
+
+  /// int32s of the marks.
+  var renewalWords: Int { 3 * 6 * ((architecture.hidden + 127) / 128) }
+  /// The marks of the step's launch number `number`: three sets take turns.
+  func renewalMarks(_ number: Int) -> dv_address {
+    renewalMarks.address + dv_address(number % 3 * 24 * ((architecture.hidden + 127) / 128))
   }
 
   // Results ---------------------------------------------------------------------------------------

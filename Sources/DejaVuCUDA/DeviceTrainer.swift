@@ -98,7 +98,7 @@ package final class DeviceTrainer {
       dv_product_arguments(
         a: a.address, b: b.address, bias: bias, out: c.address, flag: 0, tokens: Int32(rows),
         n: Int32(columns), k: Int32(depth), a_stride: Int32(a.stride), b_stride: Int32(b.stride),
-        out_stride: Int32(c.stride), activation: -1))
+        out_stride: Int32(c.stride), activation: -1, unused: 0))
   }
 
   private func parts(_ p: DevicePredictor) -> (a: Matrix, b: Matrix, bias: dv_address) {
@@ -143,7 +143,8 @@ package final class DeviceTrainer {
     counts.clear()
     launch(
       .countCodes, Grid(min((count + 4095) / 4096, 1024)),
-      dv_count_arguments(codes: labels.address, counts: counts.address, count: Int32(count)))
+      dv_count_arguments(
+        codes: labels.address, counts: counts.address, count: Int32(count), unused: 0))
     run()
     device.fetch(counts.address, to: note.base, bytes: 1024)
     device.wait()
@@ -194,7 +195,8 @@ package final class DeviceTrainer {
       .sumTokens, Grid((shape.paddedRows + 255) / 256),
       dv_sum_arguments(
         values: z.address, out: gradient.address + dv_address(4 * shape.decaying),
-        tokens: Int32(tokens), width: Int32(shape.paddedRows), stride: Int32(shape.paddedRows)))
+        tokens: Int32(tokens), width: Int32(shape.paddedRows), stride: Int32(shape.paddedRows),
+        unused: 0))
     transpose(inner.address, into: turned, tokens: tokens, width: shape.rank)
     multiply(
       turned, g, into: Matrix(address: ofB, stride: shape.paddedRows), rows: shape.rank,
@@ -242,7 +244,7 @@ package final class DeviceTrainer {
         values: predictor.values.address, first: predictor.first.address,
         second: predictor.second.address, gradient: gradient.address, count: Int32(shape.count),
         decaying: Int32(shape.decaying), rate: step.rate, decay: step.decay, beta1: step.beta1,
-        beta2: step.beta2, correction: step.correction))
+        beta2: step.beta2, correction: step.correction, unused: 0))
     run()
   }
 

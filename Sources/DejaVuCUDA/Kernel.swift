@@ -7,7 +7,7 @@ enum Kernel: Int, CaseIterable {
   case fillCodes
   case projectHeads, attendCache, mergeContext, clipSettled, forkPlanes
   case sumHeads, raiseNeurons, sumNeurons, sizeNeurons, sizeGroups
-  case prepareVectors, scoreRows, selectRows
+  case prepareVectors, renewStream, scoreRows, selectRows
   case findLikeliest, weighTokens, chooseToken
   case multiplyRows, multiplyColumns, storeKeys, turnQueries, attendPrompt, maskRows, activateRows
   case narrowRows, decodeRows, lookOver, addRows
@@ -49,6 +49,7 @@ enum Kernel: Int, CaseIterable {
     case .sizeNeurons: ("size_neurons", 256, true)
     case .sizeGroups: ("size_groups", 256, true)
     case .prepareVectors: ("prepare_vectors", 1024, false)
+    case .renewStream: ("renew_stream", 512, false)
     case .scoreRows: ("score_rows", 320, false)
     case .selectRows: ("select_rows", 1024, false)
     case .findLikeliest: ("find_likeliest", 256, false)

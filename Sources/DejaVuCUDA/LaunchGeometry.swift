@@ -1,3 +1,4 @@
+import CDejaVuCUDA
 import DejaVuCore
 
 /// How large launches are: a function of the model and the card alone, never of a token.
@@ -42,6 +43,15 @@ struct LaunchGeometry {
 
   private static func slices(_ matrix: RowMatrix, blocks: Int) -> Int {
     max(1, blocks / tiles(matrix))
+  }
+
+  /// Columns of a block that adds a stream up and prepares it; 0 where the card does not hold all such blocks, which
+  /// wait for each other, at once: two on every multiprocessor.
+  func renewedColumns(width: Int, wanted: Int) -> Int {
+    guard wanted > 0 else { return 0 }
+    let blocks = (Self.arranged(width) + wanted - 1) / wanted
+    let fits = blocks <= 2 * multiprocessors && Self.arranged(width) <= 128 * Int(dv_renew_tiles)
+    return fits ? wanted : 0
   }
 
   /// Floats of a vector as kernels arrange it.

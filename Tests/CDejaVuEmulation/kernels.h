@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "dejavu_cuda_arguments.h"
+#include "dejavu_cuda_prompts.h"
 #include "dejavu_cuda_training.h"
 #include "fibers.h"
 #include "registry.h"
@@ -112,6 +113,14 @@ DEVICE unsigned stream_word(const void *from) {
   return *(const unsigned *)from;
 }
 DEVICE void keep_order() {}
+// What another block leaves would never come: blocks run one after the other.
+DEVICE void leave_marked(unsigned long long *to, float value) {
+  *to = 1ull << 32 | __float_as_uint(value);
+}
+DEVICE float await_marked(const unsigned long long *from) {
+  if (*from >> 32 == 0) __builtin_trap();
+  return __uint_as_float((unsigned)*from);
+}
 DEVICE int dot4(unsigned codes, unsigned q, int sum) {
   for (int i = 0; i < 4; i++)
     sum += (int)((codes >> (8 * i)) & 255) * (int)(signed char)((q >> (8 * i)) & 255);
@@ -216,6 +225,7 @@ DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_rows.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/renew.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/sample.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/operands.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/prompt_tiles.cu"
@@ -253,6 +263,7 @@ const emulation::Entry entries[] = {
     TYPED(size_groups) TYPED(multiply_rows) TYPED(multiply_columns)
     ONE(normalize_rows) ONE(add_parts) ONE(clear_words) ONE(assign_list) ONE(read_memory)
     ONE(attend_cache) ONE(merge_context) ONE(clip_settled) ONE(fork_planes) ONE(prepare_vectors) ONE(score_rows)
+    ONE(renew_stream)
     ONE(find_likeliest) ONE(weigh_tokens) ONE(choose_token)
     ONE(select_rows) ONE(store_keys) ONE(turn_queries) ONE(attend_prompt) ONE(mask_rows)
     ONE(activate_rows) ONE(narrow_rows_f16) ONE(narrow_rows_bf16) ONE(look_over) ONE(add_rows)

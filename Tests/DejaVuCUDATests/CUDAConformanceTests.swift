@@ -39,8 +39,8 @@ struct CUDAConformanceTests {
     #expect(backend.replays == 5)
     let layers = model.architecture.layers
     #expect(
-      backend.graphNodes == 5 + 9 * layers,
-      "counters, tokens, positions, the head in two, 9 a layer")
+      backend.graphNodes == 5 + 7 * layers,
+      "counters, tokens, positions, a first vector, the head, 7 a layer")
     cache.truncate(to: 2)
     _ = try trial.step([7], cache: cache, plan: .all)
     #expect(backend.replays == 6, "a cache that was cut back replays the same step")

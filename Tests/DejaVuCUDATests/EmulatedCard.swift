@@ -10,18 +10,22 @@ import Foundation
 enum TestCard {
   static let isReal = ProcessInfo.processInfo.environment["DEJAVU_TEST_CARD"] == "1"
 
-  /// The same, where `multiplies` says whether an emulated card comes with an emulated cuBLASLt.
+  /// The same, where `multiplies` says whether NVIDIA's products are used: an emulated card comes with
+  /// emulated ones.
   static func backend(
     _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64),
     multiplies: Bool
   ) throws -> CUDABackend {
-    try backend(model, options, products: multiplies ? emulatedProducts() : nil)
+    try backend(
+      model, options, products: multiplies && !isReal ? emulatedProducts() : nil, multiplies)
   }
 
   static func backend(
     _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64),
-    products: ProductLibrary? = nil
+    products: ProductLibrary? = nil, _ multiplies: Bool? = nil
   ) throws -> CUDABackend {
+    var options = options
+    options.multipliesByLibrary = multiplies ?? (products != nil)
     if isReal {
       let device = try CUDADevice()
       return try CUDABackend(
@@ -34,6 +38,8 @@ enum TestCard {
     dejavu_emulated_driver(&driver)
     let device = try CUDADevice(driver: driver, products: products)
     let kernels = CUDABackend.kernelOptions(of: model, on: device, options)
+    // Blocks run one after the other and cannot wait for each other: one has all columns.
+    if options.renewedColumns > 0 { options.renewedColumns = 1024 }
     guard
       let image = dejavu_emulated_module(
         Int32(kernels.cacheType.size), Int32(kernels.headChunks),

@@ -34,7 +34,7 @@ struct KernelTests {
     let names = Set(compiled.reports.map(\.name))
     for name in [
       "attend_cache", "attend_prompt", "narrow_rows_f16", "narrow_rows_bf16", "select_rows",
-      "score_rows", "add_parts",
+      "score_rows", "add_parts", "renew_stream",
     ] {
       #expect(names.contains(name))
     }

@@ -56,6 +56,17 @@ struct SyntheticTests {
     #expect(Double(equal) / Double(first.count) < 0.5)
   }
 
+  @Test(arguments: [8, 6, 4])
+  func `the head of a shape in codes has bits of its own`(bits: Int) throws {
+    var options = options()
+    options.groupwise = GroupwiseFormat(bits: 4, group: 64)
+    options.headBits = bits
+    let model = try SyntheticModel(shape: .small, options: options, team: team).model
+    #expect(model.head.format.name == "int\(bits)-g64")
+    #expect(model.layers[0].query.format.name == "int4-g64")
+    #expect(options.formatName == (bits == 8 ? "int4-g64" : "int4-g64, head of \(bits) bits"))
+  }
+
   @Test(arguments: [DType.float16, .bfloat16, .float32], [ModelShape.small, .smallPostNorm])
   func `a written checkpoint packs to the bytes that are made in memory`(
     dtype: DType, shape: ModelShape

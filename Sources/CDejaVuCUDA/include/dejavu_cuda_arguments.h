@@ -19,6 +19,7 @@ typedef struct {
   /// 0 as it is, 1 less the mean and by the deviation, 2 by the root mean square.
   int kind;
   int tile_width;
+  int unused;
 } dv_norm;
 
 /// The rows of a choice: `count` of them, or as many as the address says.
@@ -33,6 +34,7 @@ typedef struct {
   /// Whether the list was written at least two launches ago: it may be read before inputs are
   /// awaited.
   int early;
+  int unused;
 } dv_choice;
 
 /// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being x in 8 bits.
@@ -56,18 +58,21 @@ enum { dv_score_jobs = 4 };
 typedef struct {
   dv_score_job jobs[dv_score_jobs];
   int count;
+  int unused;
 } dv_score_arguments;
 
 /// Lists the rows whose bits are set.
 typedef struct {
   dv_address bits_above, count, list;
   int rows;
+  int unused;
 } dv_list_job;
 
 /// out[t] = table[ids[t] + offset], or added to what is there.
 typedef struct {
   dv_address table, ids, out;
   int table_stride, out_stride, width, offset, adds;
+  int unused;
 } dv_embed_arguments;
 
 /// out[t] = norm(x[t]), and the same in 16 bits where `rounded` is not 0.
@@ -102,12 +107,27 @@ typedef struct {
   int width, x_stride, columns, rounded_stride;
   /// Whether weights are stored in 16 bits, eight to a piece.
   int by_eight;
+  int unused;
 } dv_prepare_job;
 
 enum { dv_prepare_jobs = 5 };
 typedef struct {
   dv_prepare_job jobs[dv_prepare_jobs];
 } dv_prepare_arguments;
+
+/// Tiles of the widest stream that one launch renews.
+enum { dv_renew_tiles = 128 };
+
+/// A sum, and what is read of its stream next; `blocks` take `columns` each, a multiple of 128.
+typedef struct {
+  dv_add_arguments sum;
+  dv_prepare_job jobs[dv_prepare_jobs];
+  /// `[tiles, 3]` numbers of 64 bits, zero before the launch: what blocks leave for each other; and those of
+  /// the next such launch, which this one clears.
+  dv_address marks, next_marks;
+  int job_count, blocks, columns;
+  int unused;
+} dv_renew_arguments;
 
 /// Warps that compute tiles of queries, keys and values together, of halves and of codes; and what each has
 /// room for of halves: 4096 bytes.
@@ -154,6 +174,7 @@ typedef struct {
   /// Positions that are seen; 0 means all.
   int sliding_window;
   float scale;
+  int unused;
   /// What is scored beside it.
   dv_score_arguments riders;
 } dv_attend_arguments;
@@ -165,6 +186,7 @@ enum { dv_segment_bytes = 57344 };
 typedef struct {
   dv_address positions, parts, context;
   int heads, head, padded_head, splits, sliding_window;
+  int unused;
 } dv_context_arguments;
 
 /// parts[s] = Σ over a slice of the chosen groups' lanes of context[lane] · output[lane].
@@ -176,6 +198,7 @@ typedef struct {
   int row_stride, padded_width, out_stride, heads_per_group;
   /// What is scored beside it, in so many planes of blocks before those that sum.
   int rider_planes;
+  int unused;
   dv_score_arguments riders;
 } dv_output_arguments;
 
@@ -183,7 +206,11 @@ typedef struct {
 typedef struct {
   dv_choice neurons;
   dv_address x, bundle, up_bias, gate_bias, values, products, counters;
+  /// Where the list is written by the launch before: bits of its rows, which were there earlier; else 0.
+  dv_address bits;
   int width, padded_width, row_stride, rows_per_neuron, activation;
+  /// Room for a block's own entries, a multiple of 4.
+  int entries;
 } dv_up_arguments;
 
 /// parts[s] = Σ over a slice of the chosen neurons of values · down[n].
@@ -214,6 +241,7 @@ typedef struct {
   dv_address seed;
   /// Of the likeliest tokens, how many are kept; 0 keeps all.
   int keep;
+  int unused;
 } dv_token_rule;
 
 /// Chooses the token behind the logits of one position.
@@ -232,70 +260,8 @@ typedef struct {
   int vocabulary, blocks, result_words, report_stride;
   /// 0 takes the likeliest token.
   int draws;
+  int unused;
 } dv_token_arguments;
-
-/// Products of a prompt: out[t, n] = epilogue(Σ_k a[t, k] · b[n, k]), or · b[k, n].
-typedef struct {
-  dv_address a, b, bias, out, flag;
-  int tokens, n, k, a_stride, b_stride, out_stride;
-  /// −1 for none.
-  int activation;
-} dv_product_arguments;
-
-/// to[t] = from[t] in 16 bits, or σ(from[t]), or from[t] · σ(gates[t]); zeros from the width to `to_stride`.
-typedef struct {
-  dv_address from, gates, to;
-  /// Gates lie as far apart as what they meet.
-  int width, from_stride, to_stride;
-  /// −1 for none.
-  int activation;
-} dv_narrow_arguments;
-
-/// to[r] = rows of codes, as halves, every column of their blocks.
-typedef struct {
-  dv_address rows, to;
-  int padded, row_count, row_stride, to_stride;
-} dv_decode_arguments;
-
-/// Sets a flag where one of so many floats is not finite.
-typedef struct {
-  dv_address values, flag, count;
-} dv_look_arguments;
-
-/// Rotates queries in place, rotates and stores keys, stores values.
-typedef struct {
-  /// float `[T, stride]`: queries, keys and values behind each other.
-  dv_address projected, keys, values, settled, cosines, sines;
-  int stride, heads, groups, head, padded_head, capacity, rotary_half, position, tokens;
-} dv_store_arguments;
-
-/// Causal attention of a prompt's tokens.
-typedef struct {
-  dv_address projected, keys, values, slopes, context;
-  /// The context in 16 bits instead of floats, for caches of halves; 0 where it is floats.
-  dv_address rounded;
-  int rounded_stride;
-  /// Whether that is bfloat16, not halves.
-  int is_brain;
-  int stride, context_stride, head, padded_head, heads_per_group, capacity, position, tokens;
-  int sliding_window;
-  float scale;
-} dv_prompt_arguments;
-
-/// values[t, r · lanes ...] = 0 for rows that token t did not choose.
-typedef struct {
-  dv_choice rows;
-  dv_address values, counter;
-  int stride, lanes;
-  /// Whether values have 16 bits, not 32.
-  int is_short;
-} dv_mask_arguments;
-
-/// up[t, n] = up[t, n] · gate[t, n], or σ(values) in place where there is no gate.
-typedef struct {
-  dv_address values, gates;
-  int stride, width, activation;
-} dv_activate_arguments;
 
 /// Lists the rows whose scores are above a threshold, or above the highest left out.
 typedef struct {
@@ -320,6 +286,7 @@ typedef struct {
 typedef struct {
   dv_address context, output, sizes;
   int lanes, width, row_stride, context_stride, size_stride;
+  int unused;
 } dv_group_size_arguments;
 
 /// Copies a list that the host wrote to every token of a batch.
@@ -328,6 +295,7 @@ typedef struct {
   dv_address source;
   dv_address counts, lists;
   int list_stride;
+  int unused;
 } dv_assign_arguments;
 
 /// settled[i] = min(settled[i], count).
@@ -340,6 +308,7 @@ typedef struct {
 typedef struct {
   dv_address from, to;
   int from_stride, to_stride, pieces;
+  int unused;
 } dv_fork_arguments;
 
 /// words[i] = 0; what a cache has settled is copied to where a step that should not have run finds it.
@@ -347,7 +316,10 @@ typedef struct {
   dv_address words;
   /// int `[entries]`.
   dv_address settled, saved;
-  int count, entries;
+  /// Marks of the step's sums, `[mark_count]` words more.
+  dv_address marks;
+  int count, entries, mark_count;
+  int unused;
 } dv_clear_arguments;
 
 /// Reads 16-byte pieces and keeps nothing: what the card's memory gives.

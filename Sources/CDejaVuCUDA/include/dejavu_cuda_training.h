@@ -12,6 +12,7 @@ typedef struct {
   /// uint8 `[count]`; int `[256]`.
   dv_address codes, counts;
   int count;
+  int unused;
 } dv_count_arguments;
 
 /// Logits `[T, stride]` become gradients; rows that are not there become 0.
@@ -29,6 +30,7 @@ typedef struct {
 typedef struct {
   dv_address values, out;
   int tokens, width, stride;
+  int unused;
 } dv_sum_arguments;
 
 /// `[T, width]` to `[width, T]`.
@@ -43,6 +45,7 @@ typedef struct {
   int count, decaying;
   /// `rate` is divided by what the first moment lacks; `correction` is what the second one lacks.
   float rate, decay, beta1, beta2, correction;
+  int unused;
 } dv_adam_arguments;
 
 #endif

@@ -6,9 +6,9 @@ DEVICE float scale_of(const dv_prepare_job &job, float squares) {
 
 /// The moments of a vector from the sums of its tiles, and the greatest size of what is divided by the root
 /// mean square, by every warp.
-DEVICE void moments_of_tiles(const dv_prepare_job &job, float *mean, float *scale, float *greatest) {
-  const float *tiles = at<float>(job.norm.tiles);
-  int lane = threadIdx.x % 32, count = (job.width + job.norm.tile_width - 1) / job.norm.tile_width;
+DEVICE void moments_of_tiles(const dv_prepare_job &job, const float *tiles, int tile_width, float *mean,
+                             float *scale, float *greatest) {
+  int lane = threadIdx.x % 32, count = (job.width + tile_width - 1) / tile_width;
   float sum = 0, squares = 0, size = 0;
   for (int t = lane; t < count; t += 32) {
     sum += tiles[3 * t];
@@ -16,7 +16,7 @@ DEVICE void moments_of_tiles(const dv_prepare_job &job, float *mean, float *scal
   }
   if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
   for (int t = lane; t < count; t += 32) {
-    float many = least(job.norm.tile_width, job.width - t * job.norm.tile_width);
+    float many = least(tile_width, job.width - t * tile_width);
     float apart = tiles[3 * t] / many - *mean;
     squares += fmaf(many * apart, apart, tiles[3 * t + 1]);
   }
@@ -101,6 +101,37 @@ DEVICE void stage_vector(float *to, const float *from, int width, const Columns 
   }
 }
 
+/// Four neighbours of a vector from lane i on through a norm, stored in the forms that are asked for, other
+/// than 8 bits; returns them. `gain` and `offset` are theirs in shared memory, or null.
+DEVICE Quad store_prepared(const dv_prepare_job &job, int i, Quad four, const float *gain,
+                           const float *offset, float mean, float scale) {
+  Quad gains, offsets;
+  if (gain) gains = *(const Quad *)gain;
+  if (offset) offsets = *(const Quad *)offset;
+  CACHE halves[4];
+#pragma unroll
+  for (int k = 0; k < 4; k++) {
+    float value = __uint_as_float(four.w[k]);
+    if (job.norm.kind) value = (value - mean) * scale;
+    if (gain) value *= __uint_as_float(gains.w[k]);
+    if (offset) value += __uint_as_float(offsets.w[k]);
+    if (i + k >= job.width) value = 0;
+    four.w[k] = __float_as_uint(value);
+    narrow(value, halves + k);
+  }
+  if (job.kept) store_four(at<CACHE>(job.kept) + i, halves);
+  if (job.floats) *(Quad *)(at<float>(job.floats) + (job.by_eight ? arranged<8>(i) : i)) = four;
+#ifdef CODE_GROUP
+  if (job.planes) store_planes(at<char>(job.planes), four, i, arranged_width(job.width));
+#endif
+  return four;
+}
+
+DEVICE float greatest_of(const Quad &four) {
+  return fmaxf(fmaxf(fabsf(__uint_as_float(four.w[0])), fabsf(__uint_as_float(four.w[1]))),
+               fmaxf(fabsf(__uint_as_float(four.w[2])), fabsf(__uint_as_float(four.w[3]))));
+}
+
 /// Normalises a vector once for all who read it: as floats in the order of `arranged`, in the cache's
 /// type, or in 8 bits. Grid: jobs, tokens, shares of the columns. Shared: the vector, gains and offsets.
 KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
@@ -122,32 +153,14 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   if (own.begin + (is_shared ? 4 * (int)threadIdx.x : 0) >= own.end) return;
   stage_vector(values, x, job.width, own);
   float mean = 0, scale = 1, greatest = 0, known = 0;
-  if (has_sums) moments_of_tiles(job, &mean, &scale, &known);
+  if (has_sums)
+    moments_of_tiles(job, at<float>(job.norm.tiles), job.norm.tile_width, &mean, &scale, &known);
   await_copies();
   if (kind && !has_sums) moments_of(job, values, scratch, &mean, &scale);
   for (int i = own.begin + 4 * threadIdx.x; i < own.end; i += 4 * blockDim.x) {
-    Quad made = *(const Quad *)(values + i), gain_quad, offset_quad;
-    if (gain) gain_quad = *(const Quad *)(gains + i);
-    if (offset) offset_quad = *(const Quad *)(offsets + i);
-    CACHE halves[4];
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-      float value = __uint_as_float(made.w[k]);
-      if (kind) value = (value - mean) * scale;
-      if (gain) value *= __uint_as_float(gain_quad.w[k]);
-      if (offset) value += __uint_as_float(offset_quad.w[k]);
-      if (i + k >= job.width) value = 0;
-      greatest = fmaxf(greatest, fabsf(value));
-      made.w[k] = __float_as_uint(value);
-      narrow(value, halves + k);
-    }
-    *(Quad *)(values + i) = made;
-    if (job.kept) store_four(at<CACHE>(job.kept) + i, halves);
-    if (job.floats)
-      *(Quad *)(at<float>(job.floats) + (job.by_eight ? arranged<8>(i) : i)) = made;
-#ifdef CODE_GROUP
-    if (job.planes) store_planes(at<char>(job.planes), made, i, wide);
-#endif
+    Quad &four = *(Quad *)(values + i);
+    four = store_prepared(job, i, four, gain ? gains + i : 0, offset ? offsets + i : 0, mean, scale);
+    greatest = fmaxf(greatest, greatest_of(four));
   }
   if (!job.rounded) return;
   signed char *rounded = at<signed char>(job.rounded) + (i64)blockIdx.y * job.rounded_stride;

@@ -119,6 +119,18 @@ DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
 DEVICE void publish() { __threadfence(); }
 /// The same for the block.
 DEVICE void publish_to_block() { __threadfence_block(); }
+/// Leaves a number for another block of the launch, with a mark that it is there.
+DEVICE void leave_marked(u64 *to, float value) {
+  u64 word = (u64)1 << 32 | __float_as_uint(value);
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
+}
+/// A number that another block leaves; all blocks of the launch must live at once.
+DEVICE float await_marked(const u64 *from) {
+  u64 word;
+  do asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(word) : "l"(from) : "memory");
+  while (word >> 32 == 0);
+  return __uint_as_float((u32)word);
+}
 DEVICE u32 stream_word(const void *from) {
   u32 word;
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(word) : "l"(from));

@@ -174,29 +174,75 @@ DEVICE float raise_entry(const dv_up_arguments &a, Pieces &pieces, const float *
   return a.rows_per_neuron == 3 ? value * (warp_sum(up) + up_bias) : value;
 }
 
-/// Shared: the vector.
+/// What a block raises: of every `gridDim.x · many` entries its own `many` neighbours, from a list, or from bits
+/// before there is one.
+template <int many> struct Entries {
+  const dv_up_arguments &a;
+  /// The block's own, where they come from bits.
+  int *own;
+  bool early;
+  int count;
+
+  DEVICE_MEMBER Entries(const dv_up_arguments &a, int *own)
+      : a(a), own(own), early(a.bits || !a.neurons.count || a.neurons.early), count(0) {}
+
+  /// Finds the block's entries among bits; the block comes together.
+  DEVICE_MEMBER void find() {
+    SHARED int scratch[32];
+    int words = (a.neurons.all + 31) / 32, blocks = gridDim.x;
+    for (int from = 0; from < words; from += blockDim.x) {
+      int word = from + threadIdx.x, total;
+      u32 left = word < words ? (u32)fresh(at<int>(a.bits) + word) : 0;
+      int next = count + sum_before(__popc(left), scratch, &total);
+      int turn = next / many / blocks, block = next / many % blocks, place = next % many;
+      count += total;
+      for (; left; left &= left - 1) {
+        if (block == (int)blockIdx.x) own[turn * many + place] = 32 * word + __popc((left & (0u - left)) - 1);
+        if (++place < many) continue;
+        place = 0;
+        if (++block < blocks) continue;
+        block = 0;
+        turn++;
+      }
+      __syncthreads();
+    }
+  }
+  /// The number of an entry that is the block's, which need not be one of those that are chosen.
+  DEVICE_MEMBER int number(int i) const {
+    if (!a.bits) return chosen_row(a.neurons, 0, least(i, a.neurons.all - 1));
+    return own[least(i / many / (int)gridDim.x * many + i % many, a.entries - 1)];
+  }
+  /// How many there are; the block comes together.
+  DEVICE_MEMBER void read_count() {
+    if (!a.bits) count = read_known(a.neurons, 0).count;
+  }
+};
+
+/// Shared: the block's entries, the vector.
 template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
-  DYNAMIC(float, x);
+  DYNAMIC(int, memory);
+  float *x = (float *)(memory + a.entries);
   SHARED int nonzero;
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32), active = 0;
   // Neighbours go to different blocks, so that few entries still use the whole card.
   int i = threadIdx.x / 32 * gridDim.x + blockIdx.x;
-  bool early = !a.neurons.count || a.neurons.early;
+  Entries<1> entries(a, memory);
   Pieces pieces;
   if (threadIdx.x == 0) nonzero = 0;
-  if (!early) await_inputs();
-  if (!early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  if (!entries.early) await_inputs();
+  if (!entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  if (a.bits) entries.find();
   // The first entry comes beside their number.
-  int neuron = i < a.neurons.all ? chosen_row(a.neurons, 0, i) : -1;
-  int count = read_known(a.neurons, 0).count;
-  if (i >= count) neuron = -1;
+  int neuron = entries.number(i);
+  entries.read_count();
+  if (i >= entries.count) neuron = -1;
   if (neuron >= 0) ask_row(pieces, first_row<T>(a, neuron), 0, a.padded_width, lane);
-  if (early) await_inputs();
-  if (early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  if (entries.early) await_inputs();
+  if (entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
   await_copies();
   __syncthreads();
   while (neuron >= 0) {
-    int next = i + warps < count ? chosen_row(a.neurons, 0, i + warps) : -1;
+    int next = i + warps < entries.count ? entries.number(i + warps) : -1;
     float product, value = raise_entry<T>(a, pieces, x, neuron, next, lane, product);
     if (lane == 0) {
       at<float>(a.values)[i] = value;
@@ -210,7 +256,7 @@ template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   __syncthreads();
   if (threadIdx.x != 0) return;
   if (nonzero) atomicAdd(at<int>(a.counters) + 1, nonzero);
-  if (blockIdx.x == 0) atomicAdd(at<int>(a.counters), count);
+  if (blockIdx.x == 0) atomicAdd(at<int>(a.counters), entries.count);
 }
 FOR_WEIGHTS(512, 2, raise_neurons, dv_up_arguments)
 

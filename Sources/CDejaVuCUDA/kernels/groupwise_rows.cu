@@ -114,11 +114,6 @@ template <class T> struct FourEntries : FourRows<T> {
   float up_bias, gate_bias;
 };
 
-/// The neuron of a lane's entry from `first` on, which need not be one of those that are chosen.
-DEVICE int read_entry(const dv_up_arguments &a, int first, int lane) {
-  return chosen_row(a.neurons, 0, least(first + lane % 4, a.neurons.all - 1));
-}
-
 /// Asks for the first rows of entries from `first` on, the last one again behind it, and for their biases.
 template <class T>
 DEVICE void ask_entries(const dv_up_arguments &a, FourEntries<T> &four, int neuron, int first, int count,
@@ -147,27 +142,31 @@ DEVICE float raise_entries(const dv_up_arguments &a, FourEntries<T> &four, const
   return value * (row_dots(four, x, a.padded_width, lane) + four.up_bias);
 }
 
-/// Shared: the vector.
+/// Shared: the block's entries, the vector.
 template <class T> DEVICE void raise_coded_neurons(const dv_up_arguments &a) {
-  DYNAMIC(float, x);
+  DYNAMIC(int, memory);
+  float *x = (float *)(memory + a.entries);
   SHARED int nonzero;
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32), active = 0;
   // Neighbours go to different blocks, so that few entries still use the whole card.
   int i = 4 * (threadIdx.x / 32 * gridDim.x + blockIdx.x);
-  bool early = !a.neurons.count || a.neurons.early;
+  Entries<4> entries(a, memory);
   FourEntries<T> four;
   if (threadIdx.x == 0) nonzero = 0;
-  if (!early) await_inputs();
-  if (!early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  if (!entries.early) await_inputs();
+  if (!entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  if (a.bits) entries.find();
   // First entries come beside their number.
-  int neuron = read_entry(a, i, lane), count = read_known(a.neurons, 0).count;
+  int neuron = entries.number(i + lane % 4);
+  entries.read_count();
+  int count = entries.count;
   ask_entries(a, four, neuron, i, count, lane);
-  if (early) await_inputs();
-  if (early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
+  if (entries.early) await_inputs();
+  if (entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
   await_copies();
   __syncthreads();
   for (; i < count; i += 4 * warps) {
-    neuron = read_entry(a, i + 4 * warps, lane);
+    neuron = entries.number(i + 4 * warps + lane % 4);
     float product, value = raise_entries(a, four, x, lane, product);
     if (lane < 4 && i + lane < count) {
       at<float>(a.values)[i + lane] = value;

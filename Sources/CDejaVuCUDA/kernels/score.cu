@@ -1,22 +1,32 @@
 // Scores of choosers in 8-bit integers, and lists of the rows above a threshold: by kernels of their
 // own, or by blocks that ride with another kernel.
 
-/// Rounds columns of a vector to 8 bits by the block; returns what one unit of it stands for, 0 where the
-/// vector vanishes. `values` is in shared memory, and every thread reads what it wrote itself.
+/// What a vector is multiplied with before it is rounded to 8 bits, and what one unit of it stands for then;
+/// 0 where the vector vanishes.
+struct Eighths { float scale, unit; };
+
+DEVICE Eighths eighths_of(float greatest) {
+  if (!(greatest > 1e-36f)) return {0, 0};
+  return {127.0f / greatest, greatest / 127.0f};
+}
+
+/// Four neighbours from column i on, zeros behind the width.
+DEVICE u32 round_four(const Quad &four, int i, int width, float scale) {
+  u32 bytes = 0;
+#pragma unroll
+  for (int k = 0; k < 4; k++)
+    if (i + k < width) bytes |= ((u32)(int)rintf(__uint_as_float(four.w[k]) * scale) & 255) << (8 * k);
+  return bytes;
+}
+
+/// Rounds columns of a vector to 8 bits by the block; returns what one unit of it stands for. `values` is in
+/// shared memory, and every thread reads what it wrote itself.
 DEVICE float round_vector(const float *values, int width, int begin, int end, float greatest,
                           signed char *rounded) {
-  bool vanishes = !(greatest > 1e-36f);
-  float scale = vanishes ? 0.0f : 127.0f / greatest;
-  for (int i = begin + 4 * threadIdx.x; i < end; i += 4 * blockDim.x) {
-    u32 four = 0;
-    Quad own = *(const Quad *)(values + i);
-#pragma unroll
-    for (int k = 0; k < 4; k++)
-      if (i + k < width)
-        four |= ((u32)(int)rintf(__uint_as_float(own.w[k]) * scale) & 255) << (8 * k);
-    *(u32 *)(rounded + i) = four;
-  }
-  return vanishes ? 0.0f : greatest / 127.0f;
+  Eighths eighths = eighths_of(greatest);
+  for (int i = begin + 4 * threadIdx.x; i < end; i += 4 * blockDim.x)
+    *(u32 *)(rounded + i) = round_four(*(const Quad *)(values + i), i, width, eighths.scale);
+  return eighths.unit;
 }
 
 /// Codes that a lane has on their way, of `many` neighbouring rows, with their scales.

@@ -1,12 +1,14 @@
 // The residual stream: embeddings, norms and sums.
 
+/// Grid: tokens, shares of the columns.
 template <class T> DEVICE void embed_rows(const dv_embed_arguments &a) {
   await_inputs();
   int t = blockIdx.x;
   i64 row = at<int>(a.ids)[t] + a.offset;
   const T *from = at<T>(a.table) + row * a.table_stride;
   float *to = at<float>(a.out) + (i64)t * a.out_stride;
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x)
+  int step = gridDim.y * blockDim.x;
+  for (int i = blockIdx.y * blockDim.x + threadIdx.x; i < a.width; i += step)
     to[i] = (a.adds ? to[i] : 0.0f) + element(from, i, a.width);
 }
 FOR_ALL_WEIGHTS(256, 1, embed_rows, dv_embed_arguments)
@@ -158,6 +160,7 @@ KERNEL(256, 1) clear_words(dv_clear_arguments a) {
   int first = blockIdx.x * blockDim.x + threadIdx.x, step = gridDim.x * blockDim.x;
   for (int i = first; i < a.count; i += step) at<int>(a.words)[i] = 0;
   for (int i = first; i < a.entries; i += step) at<int>(a.saved)[i] = at<int>(a.settled)[i];
+  for (int i = first; i < a.mark_count; i += step) at<int>(a.marks)[i] = 0;
 }
 
 KERNEL(256, 1) assign_list(dv_assign_arguments a) {

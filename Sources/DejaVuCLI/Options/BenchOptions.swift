@@ -29,6 +29,11 @@ struct GroupwiseOptions: ParsableArguments {
   var bits: Int?
 
   @Option(
+    help: ArgumentHelp("Bits of embedding and head beside --bits (default: 8).", valueName: "count")
+  )
+  var headBits: Int?
+
+  @Option(
     help: ArgumentHelp(
       "Weights that share a scale: 32, 64 or 128 (default: 64).", valueName: "count"))
   var group: Int?
@@ -38,10 +43,21 @@ struct GroupwiseOptions: ParsableArguments {
     bits.flatMap { GroupwiseFormat(bits: $0, group: group ?? 64) }
   }
 
+  /// Lets weights be made as the options say.
+  func apply(to weights: inout SyntheticModel.Options) {
+    weights.groupwise = format
+    weights.headBits = headBits ?? weights.headBits
+  }
+
   func validate() throws {
     guard let bits else {
-      if group != nil { throw ValidationError("--group is for weights of a few bits; add --bits") }
+      for (name, value) in [("--group", group), ("--head-bits", headBits)] where value != nil {
+        throw ValidationError("\(name) is for weights of a few bits; add --bits")
+      }
       return
+    }
+    if let headBits, !GroupwiseFormat.allBits.contains(headBits) {
+      throw ValidationError("--head-bits is \(headBits) but must be 8, 6, 4, 3 or 2")
     }
     if format == nil {
       throw ValidationError(
