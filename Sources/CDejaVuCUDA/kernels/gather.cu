@@ -218,15 +218,15 @@ template <int many> struct Entries {
   }
 };
 
-/// Shared: the block's entries, the vector.
+/// Shared: the vector, the block's entries. The vector comes first: behind a number that is not known, the
+/// compiler would read it four bytes at a time.
 template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
-  DYNAMIC(int, memory);
-  float *x = (float *)(memory + a.entries);
+  DYNAMIC(float, x);
   SHARED int nonzero;
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32), active = 0;
   // Neighbours go to different blocks, so that few entries still use the whole card.
   int i = threadIdx.x / 32 * gridDim.x + blockIdx.x;
-  Entries<1> entries(a, memory);
+  Entries<1> entries(a, (int *)x + 4 * Vector<T>::pieces(a.width));
   Pieces pieces;
   if (threadIdx.x == 0) nonzero = 0;
   if (!entries.early) await_inputs();

@@ -142,15 +142,14 @@ DEVICE float raise_entries(const dv_up_arguments &a, FourEntries<T> &four, const
   return value * (row_dots(four, x, a.padded_width, lane) + four.up_bias);
 }
 
-/// Shared: the block's entries, the vector.
+/// Shared: the vector, the block's entries.
 template <class T> DEVICE void raise_coded_neurons(const dv_up_arguments &a) {
-  DYNAMIC(int, memory);
-  float *x = (float *)(memory + a.entries);
+  DYNAMIC(float, x);
   SHARED int nonzero;
   int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32), active = 0;
   // Neighbours go to different blocks, so that few entries still use the whole card.
   int i = 4 * (threadIdx.x / 32 * gridDim.x + blockIdx.x);
-  Entries<4> entries(a, memory);
+  Entries<4> entries(a, (int *)x + 4 * Vector<T>::pieces(a.width));
   FourEntries<T> four;
   if (threadIdx.x == 0) nonzero = 0;
   if (!entries.early) await_inputs();
