@@ -111,8 +111,8 @@ let package = Package(
     .testTarget(
       name: "DejaVuCUDATests",
       dependencies: [
-        "DejaVuTestSupport", "DejaVu", "DejaVuCUDA", "DejaVuCore", "DejaVuCPU", "DejaVuReference",
-        "DejaVuModels", "DejaVuTraining", "CDejaVuEmulation", "CDejaVuCUDA",
+        "DejaVuTestSupport", "DejaVu", "DejaVuCUDA", "DejaVuCore", "DejaVuCPU", "DejaVuFormats",
+        "DejaVuReference", "DejaVuModels", "DejaVuTraining", "CDejaVuEmulation", "CDejaVuCUDA",
       ],
       swiftSettings: strict),
     .testTarget(

@@ -1,5 +1,7 @@
 """Checks of the CUDA kernels that read weights in codes of 4 and 8 bits."""
 
+import math
+
 import torch
 
 import cuda_stream
@@ -78,7 +80,7 @@ def check_rows(c, bits, group, zeros):
 
 
 def check_mlp(c, bits, group, zeros):
-    width, neurons, slices = 3000 // c.scale, 2400 // c.scale, 3
+    width, neurons = 3000 // c.scale, 2400 // c.scale
     codes, x = Codes(c, 2 * neurons, width, bits, group, zeros), c.floats(width)
     vector = planes(c, x, width)
     tiles = -(-codes.padded // (32 * 128 // bits))
@@ -96,18 +98,30 @@ def check_mlp(c, bits, group, zeros):
         up, down = codes.weights[0::2][index], codes.weights[1::2][index]
         c.compare(f"raise_neurons {what}", values[:len(index)], (up @ x.double()).relu(),
                   LIMIT if len(index) > 1 else 1e-3)
-        before = None
-        for skips in (0, 1, 2, 0):
+
+        def summed(slices, skips, values):
             parts = c.blank(slices, codes.padded)
             c.card.launch(f"sum_neurons_i{bits}", (tiles, slices), TYPES["dv_sum_threads"], make(
                 "down_arguments", neurons=rows, values=values, bundle=codes.rows, out=parts,
                 padded_width=codes.padded, row_stride=codes.stride, rows_per_neuron=2,
                 out_stride=codes.padded, skips=skips), TYPES["dv_segment_bytes"])
-            c.compare(f"sum_neurons {what}, skips {skips}", parts.sum(0)[:width],
-                      values[:len(index)].double() @ down, LIMIT)
-            if before is not None:
-                c.same(f"sum_neurons {what}: same bits", parts, before)
-            before = parts
+            return parts
+
+        # One slice has several segments of rows.
+        for slices in (3, 1):
+            before = None
+            for skips in (0, 1, 2, 0):
+                parts, named = summed(slices, skips, values), f"{what}, {slices} slices"
+                c.compare(f"sum_neurons {named}, skips {skips}", parts.sum(0)[:width],
+                          values[:len(index)].double() @ down, LIMIT)
+                if before is not None:
+                    c.same(f"sum_neurons {named}: same bits", parts, before)
+                before = parts
+        for wrong in (math.nan, math.inf) if len(index) > 1 else ():
+            bent = values.clone()
+            bent[len(index) - 1] = wrong
+            finite = summed(1, 1, bent)[0, :width].isfinite()
+            c.same(f"sum_neurons {what}: {wrong} shows everywhere", finite, torch.zeros_like(finite))
 
 
 def check_heads(c, bits, group, zeros):

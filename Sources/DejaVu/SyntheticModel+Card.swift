@@ -16,52 +16,46 @@ extension SyntheticModel {
       architecture: architecture,
       types: Self.types(options, layers: architecture.layers))
     let formats = layout.entries.map(\.format)
-    try requireAligned(layout)
+    let file = layout.model(owner: Nobody()) { place(of: $0) }
+    let card = CardLayout(file)
     let kernels = KernelOptions(
       capability: device.capability,
       cacheType: cuda.cacheType ?? (options.dtype == .float32 ? .float32 : .float16),
       paddedHead: Padding.head(architecture.headWidth), groups: CodeGroups.first(of: formats))
-    let filler = try DeviceFiller(device, byteCount: layout.byteCount, options: kernels)
+    let filler = try DeviceFiller(device, byteCount: card.byteCount, options: kernels)
     let views = Dictionary(
       WeightMap.plan(for: architecture).map { ($0.role, $0.view) }, uniquingKeysWith: { $1 })
     for entry in layout.entries {
       let (roles, width) = (entry.roles, entry.shape[entry.shape.count - 1])
-      let isVector = entry.shape.count == 1
+      let (isVector, offset) = (entry.shape.count == 1, card.offset(of: place(of: entry)))
       let rows = isVector ? 1 : entry.shape.dropLast().reduce(1, *) / roles.count
       for (part, role) in roles.enumerated() {
         guard let view = views[role] else { preconditionFailure("no weight fills \(entry.name)") }
         let recipe = weights.recipe(for: role)
         if let format = entry.format.groupwise {
           filler.fill(
-            offset: entry.offset, format: format, rows: rows, columns: view.columns,
+            offset: offset, format: format, rows: rows, columns: view.columns,
             every: (first: part, step: roles.count), numbers: (recipe.spread, recipe.seed))
           continue
         }
         filler.fill(
-          offset: entry.offset + part * entry.rowBytes, dtype: entry.dtype, rows: rows,
+          offset: offset + part * entry.rowBytes, dtype: entry.dtype, rows: rows,
           columns: isVector ? view.rows : view.columns, stride: width * roles.count,
           numbers: (recipe.constant, recipe.spread, recipe.seed))
       }
     }
     try filler.finish()
-    let memory = filler.memory
-    let model = layout.model(owner: memory) { entry in
-      guard
-        let base = UnsafeRawPointer(bitPattern: UInt(memory.deviceAddress) + UInt(entry.offset))
-      else { preconditionFailure("memory lies behind address 0") }
-      return base
-    }
-    return DeviceModel(device, weights: model, byteCount: layout.byteCount)
+    return DeviceModel(device, weights: card.moved(to: filler.memory), byteCount: card.byteCount)
   }
 
-  /// Weights that are made on a card lie there as they lie in a file, and rows of codes are read 16
-  /// bytes at a time.
-  private static func requireAligned(_ layout: PackedLayout) throws(BackendError) {
-    for entry in layout.entries where entry.format.groupwise != nil && entry.rowBytes % 16 != 0 {
-      throw .unavailable(
-        backend: "CUDA",
-        reason: "rows of \(entry.name) in \(entry.format.name) take \(entry.rowBytes) bytes, which "
-          + "is no multiple of 16; choose another --group or --shape")
+  /// Stands for the memory of a file that is never made.
+  private final class Nobody: Sendable {}
+
+  /// Where a tensor would lie in such memory; never read.
+  private static func place(of entry: PackedLayout.Entry) -> UnsafeRawPointer {
+    guard let place = UnsafeRawPointer(bitPattern: 1 << 40 + UInt(entry.offset)) else {
+      preconditionFailure("a place behind address 0")
     }
+    return place
   }
 }

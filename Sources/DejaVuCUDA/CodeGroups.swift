@@ -48,6 +48,15 @@ package struct CodeGroups: Hashable, Sendable {
   }
 }
 
+extension GroupwiseFormat {
+  /// Bytes from one row of codes to the next on a card: rows begin at multiples of 16, and at those of
+  /// 128, the lines of its cache, where that costs an eighth at most.
+  static func cardStride(_ rowBytes: Int) -> Int {
+    let unit = rowBytes < 1024 ? 16 : 128
+    return (rowBytes + unit - 1) / unit * unit
+  }
+}
+
 extension RowMatrix {
   var kernelType: KernelType {
     switch format {
@@ -57,8 +66,8 @@ extension RowMatrix {
     }
   }
 
-  /// Bytes from one row to the next on a card: rows of codes begin at multiples of 16.
-  var cardStride: Int { format.dtype == nil ? (stride + 15) / 16 * 16 : stride }
+  /// Bytes from one row to the next on a card.
+  var cardStride: Int { format.dtype == nil ? GroupwiseFormat.cardStride(stride) : stride }
 
   /// Bytes that a block shares for sums of the rows.
   var segmentBytes: Int { kernelType.isCoded ? Int(dv_segment_bytes) : 0 }

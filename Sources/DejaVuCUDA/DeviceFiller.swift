@@ -61,9 +61,10 @@ package final class DeviceFiller {
       grid: Grid(8 * device.multiprocessors), sharedBytes: 0,
       dv_fill_codes_arguments(
         to: memory.address + dv_address(offset), seed: numbers.seed, rows: dv_address(rows),
-        row_stride: Int32(format.rowBytes(columns)), code_bytes: Int32(format.codeBytes(columns)),
-        groups: Int32(format.groups(columns)), first_row: Int32(step.first),
-        row_step: Int32(step.step), scale: numbers.spread / Float(1 << format.bits)))
+        row_stride: Int32(GroupwiseFormat.cardStride(format.rowBytes(columns))),
+        code_bytes: Int32(format.codeBytes(columns)), groups: Int32(format.groups(columns)),
+        first_row: Int32(step.first), row_step: Int32(step.step),
+        scale: numbers.spread / Float(1 << format.bits)))
     list.run(on: device)
   }
 

@@ -3,7 +3,7 @@ package import DejaVuCore
 
 /// A model's weights on a card: a ``PackedModel`` whose rows lie at device addresses.
 ///
-/// The host must never read through them; sizes and strides are those of the host's layout.
+/// The host must never read through them; rows of codes may lie further apart than on the host.
 package final class DeviceModel {
   package let weights: PackedModel
   /// Bytes on the card.
@@ -38,7 +38,7 @@ package final class DeviceModel {
     uploading model: PackedModel, to device: CUDADevice
   ) throws(BackendError) {
     try CodeGroups.check(model)
-    let map = WeightUpload(model)
+    let map = CardLayout(model)
     try Self.requireRoom(map.byteCount, on: device)
     let memory = try DeviceMemory(device, byteCount: map.byteCount, what: "the weights")
     try map.copy(to: memory)
@@ -51,7 +51,9 @@ extension DeviceMemory: @unchecked Sendable {
 }
 
 /// Every piece of a model's memory once, with its place on the card.
-private struct WeightUpload {
+///
+/// Only ``copy(to:)`` reads the memory.
+package struct CardLayout {
   private struct Piece {
     let base: UnsafeRawPointer
     /// Rows of `rowBytes` here, each at a multiple of `stride` there.
@@ -75,9 +77,10 @@ private struct WeightUpload {
   private let model: PackedModel
   private var pieces: [Piece] = []
   private var offsets: [UnsafeRawPointer: Int] = [:]
-  private(set) var byteCount = 0
+  /// Bytes of all pieces on the card.
+  package private(set) var byteCount = 0
 
-  init(_ model: PackedModel) {
+  package init(_ model: PackedModel) {
     self.model = model
     let upload = Uploading()
     _ = Self.walk(
@@ -140,13 +143,20 @@ private struct WeightUpload {
     try device.throwFailure()
   }
 
+  /// Bytes from the start of the memory on the card to a piece that begins at `base` on the host.
+  package func offset(of base: UnsafeRawPointer) -> Int {
+    guard let offset = offsets[base] else { preconditionFailure("a weight that has no place") }
+    return offset
+  }
+
   /// The model with its rows at their places on the card.
-  func moved(to memory: DeviceMemory) -> PackedModel {
+  package func moved(to memory: DeviceMemory) -> PackedModel {
     let place = { (base: UnsafeRawPointer) -> UnsafeRawPointer in
-      guard let offset = offsets[base],
-        let address = UnsafeRawPointer(bitPattern: UInt(memory.address) + UInt(offset))
-      else { preconditionFailure("a weight that was not copied") }
-      return address
+      let address = UInt(memory.address) + UInt(offset(of: base))
+      guard let place = UnsafeRawPointer(bitPattern: address) else {
+        preconditionFailure("memory lies behind address 0")
+      }
+      return place
     }
     return Self.walk(
       model, owner: memory,

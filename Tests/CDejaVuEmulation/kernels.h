@@ -96,11 +96,6 @@ DEVICE unsigned short narrow_bf16(float value) {
   if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
   return (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
 }
-DEVICE int dot4s(unsigned codes, unsigned q, int sum) {
-  for (int i = 0; i < 4; i++)
-    sum += (int)(signed char)((codes >> (8 * i)) & 255) * (int)(signed char)((q >> (8 * i)) & 255);
-  return sum;
-}
 DEVICE unsigned pick_bytes(unsigned first, unsigned second, unsigned which) {
   unsigned long long all = (unsigned long long)second << 32 | first;
   unsigned bytes = 0;
@@ -112,7 +107,6 @@ DEVICE unsigned stream_word(const void *from) {
   if ((unsigned long long)from % 4) __builtin_trap();
   return *(const unsigned *)from;
 }
-DEVICE void keep_order() {}
 // What another block leaves would never come: blocks run one after the other.
 DEVICE void leave_marked(unsigned long long *to, float value) {
   *to = 1ull << 32 | __float_as_uint(value);
@@ -129,6 +123,8 @@ DEVICE int dot4(unsigned codes, unsigned q, int sum) {
 struct Quad;
 struct f16;
 DEVICE Quad stream(const void *from);
+DEVICE void stream_if(Quad &quad, const void *from, bool reads);
+DEVICE const char *step_to(const char *from, unsigned units) { return from + (unsigned long long)units * 16; }
 DEVICE f16 stream_half(const f16 *from);
 // Launches run one after the other, and blocks too: what was written can be seen.
 DEVICE void await_inputs() {}
@@ -150,6 +146,9 @@ template <class T> DEVICE T fresh(const T *from) { return *from; }
 DEVICE Quad stream(const void *from) {
   if ((unsigned long long)from % 16) __builtin_trap();
   return *(const Quad *)from;
+}
+DEVICE void stream_if(Quad &quad, const void *from, bool reads) {
+  if (reads) quad = stream(from);
 }
 DEVICE f16 stream_half(const f16 *from) { return *from; }
 DEVICE void copy_quad(void *to, const void *from) { *(Quad *)to = stream(from); }

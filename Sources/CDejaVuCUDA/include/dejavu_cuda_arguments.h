@@ -180,7 +180,7 @@ typedef struct {
 } dv_attend_arguments;
 
 /// What a block that sums rows of codes shares, at most; see groupwise_sums.cu.
-enum { dv_segment_bytes = 57344 };
+enum { dv_segment_bytes = 45056 };
 
 /// context[i · h + lane] from the parts of attention.
 typedef struct {

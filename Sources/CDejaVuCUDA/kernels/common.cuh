@@ -24,6 +24,7 @@ struct f16 { u16 bits; };
 struct bf16 { u16 bits; };
 /// 16 bytes: what one load moves.
 struct alignas(16) Quad { u32 w[4]; };
+struct alignas(8) Pair { u32 w[2]; };
 
 template <class T> DEVICE T *at(dv_address address) { return (T *)address; }
 
@@ -57,6 +58,19 @@ DEVICE Quad stream(const void *from) {
       : "l"(from));
   return quad;
 }
+/// The same where `reads`; else `quad` stays as it is.
+DEVICE void stream_if(Quad &quad, const void *from, bool reads) {
+  asm volatile("{ .reg .pred reads; setp.ne.u32 reads, %5, 0;\n"
+      "@reads ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+      : "+r"(quad.w[0]), "+r"(quad.w[1]), "+r"(quad.w[2]), "+r"(quad.w[3])
+      : "l"(from), "r"((u32)reads));
+}
+/// The address `units` of 16 bytes behind another, by one instruction.
+DEVICE const char *step_to(const char *from, u32 units) {
+  const char *to;
+  asm("mad.wide.u32 %0, %1, 16, %2;" : "=l"(to) : "r"(units), "l"(from));
+  return to;
+}
 DEVICE f16 stream_half(const f16 *from) {
   f16 half;
   asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(half.bits) : "l"(from));
@@ -73,8 +87,6 @@ DEVICE void await_inputs() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-/// Loads of shared memory stay on their side of it.
-DEVICE void keep_order() { asm volatile("" ::: "memory"); }
 /// Asks for 128 bytes that will be read soon.
 DEVICE void fetch_ahead(const void *from) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
@@ -141,12 +153,6 @@ DEVICE u32 pick_bytes(u32 first, u32 second, u32 which) {
   u32 bytes;
   asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(first), "r"(second), "r"(which));
   return bytes;
-}
-/// Σ_i codes[i] · q[i] + sum over four bytes, both with sign.
-DEVICE int dot4s(u32 codes, u32 q, int sum) {
-  int result;
-  asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(result) : "r"(codes), "r"(q), "r"(sum));
-  return result;
 }
 /// Adds a product of 16 rows with 8 columns over 16 halves each: lane l holds of rows l / 4 and l / 4 + 8
 /// and of column l / 4 two pairs of neighbours at l % 4, `rows` as first pairs of both rows, then second

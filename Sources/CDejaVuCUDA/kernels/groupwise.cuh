@@ -32,11 +32,6 @@ template <class T> struct Offset { enum { wanted = CODE_ZEROS || Coding<T>::bits
 DEVICE int code_bytes(int padded, int bits) { return padded / 8 * bits; }
 DEVICE int row_groups(int padded) { return padded / CODE_GROUP; }
 
-/// The first group of a unit.
-template <class T> DEVICE int first_group(int unit) {
-  if (Coding<T>::bits == 8 && CODE_GROUP == 128) return unit / 8;
-  return unit / 4 * Coding<T>::groups;
-}
 /// Which of a unit's groups word `b` of a half belongs to.
 DEVICE int word_group(int half, int b) {
   return CODE_GROUP == 128 ? 0 : CODE_GROUP == 64 ? half : 2 * half + b / 2;
