@@ -52,12 +52,19 @@ package struct ProductLibrary: @unchecked Sendable {
   }
 
   /// What a user reads who has it, or not.
-  package static func describe(_ library: ProductLibrary?) -> String {
-    guard let library else {
+  package static func describe(
+    _ library: ProductLibrary?,
+    environment: [String: String] = ProcessInfo.processInfo.environment
+  ) -> String {
+    if let library { return "cuBLASLt \(library.version)" }
+    switch environment[variable] ?? "" {
+    case "off": return "own kernels in float32, as \(variable)=off asks"
+    case "":
       return
         "own kernels in float32: libcublasLt.so was not found; install cuBLAS of CUDA 12 or 13, "
         + "or name its file in \(variable)"
+    case let named:
+      return "own kernels in float32: '\(named)', which \(variable) names, is not cuBLASLt"
     }
-    return "cuBLASLt \(library.version)"
   }
 }

@@ -86,6 +86,11 @@ struct CUDAPromptTests {
     #expect(places.first == "libcublasLt.so.13")
     #expect(places.contains("/wheels/cuda_nvrtc/lib/../../cublas/lib/libcublasLt.so.12"))
     #expect(ProductLibrary.find(environment: ["DEJAVU_CUBLASLT": "/no/such/file"]) == nil)
-    #expect(ProductLibrary.describe(nil).contains("DEJAVU_CUBLASLT"))
+    let described = ["", "off", "/no/such/file"].map {
+      ProductLibrary.describe(nil, environment: ["DEJAVU_CUBLASLT": $0])
+    }
+    #expect(described[0].contains("was not found"))
+    #expect(described[1].contains("=off") && !described[1].contains("found"))
+    #expect(described[2].contains("'/no/such/file'"))
   }
 }

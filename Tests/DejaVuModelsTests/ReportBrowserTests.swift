@@ -36,7 +36,7 @@ private enum Chromium {
   .enabled(
     if: Chromium.path != nil, "there is no Chromium; Debian's package is named chromium"),
   .serialized)
-struct ReportBrowserTests {
+final class ReportBrowserTests {
   private let html: String
   private let folder: URL
 
@@ -47,6 +47,8 @@ struct ReportBrowserTests {
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     try Data(html.utf8).write(to: folder.appendingPathComponent("report.html"))
   }
+
+  deinit { try? FileManager.default.removeItem(at: folder) }
 
   private func page(_ name: String) -> String {
     folder.appendingPathComponent(name).absoluteString
