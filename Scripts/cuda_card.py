@@ -175,8 +175,8 @@ def compile_kernels(architecture, chunks, codes):
     nvrtc = ctypes.CDLL((found + ["libnvrtc.so"])[0])
     files = ["common.cuh", "score.cu", "groupwise.cuh", "stream.cu", "debts.cuh",
              "project_tiles.cu", "groupwise_tiles.cuh", "project.cu", "attention.cu", "gather.cu",
-             "groupwise_sums.cu", "groupwise_rows.cu", "choose.cu", "renew.cu", "sample.cu",
-             "operands.cu", "prompt_tiles.cu", "prompt.cu", "train.cu"]
+             "groupwise_factors.cuh", "groupwise_sums.cu", "groupwise_rows.cu", "choose.cu", "renew.cu",
+             "sample.cu", "operands.cu", "prompt_tiles.cu", "prompt.cu", "train.cu"]
     text = headers() + "\n".join(read("kernels", f) for f in files)
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"dejavu.cu", 0, None, None)

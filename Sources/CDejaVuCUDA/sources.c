@@ -30,6 +30,8 @@ static const char text[] = {
     ,
 #embed "kernels/gather.cu"
     ,
+#embed "kernels/groupwise_factors.cuh"
+    ,
 #embed "kernels/groupwise_sums.cu"
     ,
 #embed "kernels/groupwise_rows.cu"

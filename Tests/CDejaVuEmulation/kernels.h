@@ -221,6 +221,7 @@ DEVICE void load_tiles_turned(u32 (&tiles)[4], const void *row) {
 #include "../../Sources/CDejaVuCUDA/kernels/project.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/attention.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/gather.cu"
+#include "../../Sources/CDejaVuCUDA/kernels/groupwise_factors.cuh"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_sums.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/groupwise_rows.cu"
 #include "../../Sources/CDejaVuCUDA/kernels/choose.cu"
