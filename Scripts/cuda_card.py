@@ -25,6 +25,16 @@ def headers():
     return "\n".join(read("include", f"dejavu_cuda_{part}.h") for part in ("arguments", "prompts", "training"))
 
 
+def arranged(width):
+    """Elements of a vector as kernels keep it."""
+    return (width + 255) // 256 * 256
+
+
+def plane_bytes(width):
+    """Bytes of a vector that meets codes: two of every element, and a step for 128."""
+    return 2 * arranged(width) + (arranged(width) // 128 + 3) // 4 * 16
+
+
 def structures():
     """The header's structures, by name, as ctypes classes."""
     types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float,

@@ -5,7 +5,7 @@ import math
 import torch
 
 import cuda_stream
-from cuda_card import TYPES, make
+from cuda_card import TYPES, arranged, make, plane_bytes
 
 # Vectors and factors are rounded to 16 bits.
 LIMIT = 5e-5
@@ -47,14 +47,10 @@ class Codes:
         return places.to(torch.uint8).reshape(codes.shape[0], -1)
 
 
-def arranged(width):
-    return (width + 255) // 256 * 256
-
-
 def planes(c, x, width):
     """A vector as rows of codes meet it."""
     wide = arranged(width)
-    out = torch.zeros(2 * wide + (wide // 128 + 3) // 4 * 16, dtype=torch.uint8, device=x.device)
+    out = torch.zeros(plane_bytes(width), dtype=torch.uint8, device=x.device)
     c.card.launch("prepare_vectors", (1, 1), 1024, make("prepare_arguments", jobs=[make(
         "prepare_job", norm=make("norm"), x=x, planes=out, width=width)]), 3 * 4 * wide)
     return out

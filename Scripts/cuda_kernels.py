@@ -16,7 +16,7 @@ import cuda_attention
 import cuda_codes
 import cuda_stream
 import cuda_training
-from cuda_card import Card, Host, SUFFIXES, make
+from cuda_card import Card, Host, SUFFIXES, arranged, make
 
 # Sums in float32 of stored weights: an order of magnitude above what was measured.
 LIMIT = 5e-6
@@ -26,10 +26,6 @@ ATTENTION_LIMIT = 2e-5
 
 def padded(width):
     return (width + 15) // 16 * 16
-
-
-def arranged(width):
-    return (width + 255) // 256 * 256
 
 
 def vector_bytes(width):

@@ -2,11 +2,7 @@
 
 import torch
 
-from cuda_card import make
-
-
-def arranged(width):
-    return (width + 255) // 256 * 256
+from cuda_card import arranged, make, plane_bytes
 
 
 def check_bits(c, what, kernel, threads, chosen, neurons, values, fields, shared):
@@ -30,7 +26,7 @@ def vectors(c, width, coded):
     made = [dict(kept=c.blank(wide, dtype=torch.float16)), dict(floats=c.blank(wide)),
             dict(rounded=c.blank(columns, dtype=torch.int8), units=c.blank(1))]
     if coded:
-        made[1] = dict(planes=torch.zeros(2 * wide + (wide // 128 + 3) // 4 * 16, dtype=torch.uint8,
+        made[1] = dict(planes=torch.zeros(plane_bytes(width), dtype=torch.uint8,
                                           device=c.card.device))
     return made
 

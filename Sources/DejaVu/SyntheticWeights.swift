@@ -12,7 +12,7 @@ package struct SyntheticWeights: Sendable {
     package var dtype = DType.float16
     /// What the blocks' matrices are stored in; nil where all are of ``dtype``.
     package var groupwise: GroupwiseFormat?
-    /// Bits of the head where blocks are groupwise.
+    /// Bits of embedding and head where blocks are groupwise.
     package var headBits = 8
     package var seed: UInt64 = 1
     /// Share of neurons whose pre-activation is positive, strictly between 0 and 1.

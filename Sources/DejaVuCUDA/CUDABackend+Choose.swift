@@ -129,8 +129,7 @@ extension CUDABackend {
     }
     let bytes = 4 * rows.universe
     let fits = bytes <= device.blockSharedBytes - (8 << 10)
-    roundChoices()
-    addNow()
+    launchWaiting()
     rows.writer = launchNumber
     launch(
       .selectRows, Grid(batch.tokens.count), sharedBytes: fits ? bytes : 0,

@@ -189,8 +189,7 @@ extension CUDABackend {
       }
     let parts =
       contribution.parts ?? (address: contribution.row(0), count: 1, stride: contribution.stride)
-    roundChoices()
-    addNow()
+    launchWaiting()
     willWrite(x)
     let (width, sums, lists) = (architecture.hidden, scratch.tileSums, listRiders())
     var job = dv_add_arguments()
@@ -208,7 +207,7 @@ extension CUDABackend {
       return launch(.addParts, Grid((width + 127) / 128 + lists.count, batch.tokens.count), job)
     }
     pendingSum = PendingSum(arguments: job, lists: lists.count)
-    if renewedColumns == 0 { addNow() }
+    if renewedColumns == 0 { launchWaiting() }
     tilesOwner?.tiles = nil
     x.tiles = (sums.address, 128)
     tilesOwner = x

@@ -12,11 +12,17 @@ struct PendingSum {
 /// One launch does both where the card holds all its blocks at once: they tell each other what they know of their
 /// columns, where a launch of its own would read it back.
 extension CUDABackend {
+  /// Launches what waits for company, choices' vectors first: they may take the sum along.
+  func launchWaiting() {
+    roundChoices()
+    addNow()
+  }
+
   /// Launches a sum that nothing has taken along.
-  func addNow() {
+  private func addNow() {
     guard let sum = pendingSum else { return }
     pendingSum = nil
-    launch(.addParts, Grid((architecture.hidden + 127) / 128 + sum.lists), sum.arguments)
+    launch(.addParts, Grid(scratch.tiles + sum.lists), sum.arguments)
   }
 
   /// Adds up and prepares in one launch, if a sum waits and `jobs` read nothing but its stream.
@@ -34,8 +40,8 @@ extension CUDABackend {
     }
     let wide = LaunchGeometry.arranged(architecture.hidden)
     let columns = min(renewedColumns, wide)
-    arguments.marks = scratch.renewalMarks(renewals)
-    arguments.next_marks = scratch.renewalMarks(renewals + 1)
+    arguments.marks = scratch.marks(renewals)
+    arguments.next_marks = scratch.marks(renewals + 1)
     arguments.job_count = Int32(jobs.count)
     arguments.blocks = Int32((wide + columns - 1) / columns)
     arguments.columns = Int32(columns)

@@ -68,8 +68,7 @@ extension CUDABackend {
 
   /// Makes every choice that was asked for.
   func makeChoices() {
-    roundChoices()
-    addNow()
+    launchWaiting()
     finish(riding)
   }
 
@@ -129,8 +128,7 @@ extension CUDABackend {
   /// What rides with a launch of so many warps a block, of which `active` on every multiprocessor score:
   /// every choice goes a product further.
   func riders(warps: Int, active: Int) -> ScoreSet {
-    roundChoices()
-    addNow()
+    launchWaiting()
     let ready = riding.filter { $0.stage != .list }
     for each in ready { each.scorer = launchNumber }
     defer { advance(ready) }
@@ -164,8 +162,7 @@ extension CUDABackend {
   private func finish(_ wanted: [Riding]) {
     guard !wanted.isEmpty else { return }
     // Nothing may come between a list and the number of the launch that writes it.
-    roundChoices()
-    addNow()
+    launchWaiting()
     let choices = riding.filter { each in wanted.contains { $0 === each } }
     riding.removeAll { each in wanted.contains { $0 === each } }
     scoreNow(choices.filter { $0.stage == .inner })

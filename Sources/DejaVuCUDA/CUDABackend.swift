@@ -237,7 +237,7 @@ package final class CUDABackend: Backend {
       job.entries = Int32(cache.debts.entries)
     }
     if isSingle, renewedColumns > 0 {
-      (job.marks, job.mark_count) = (scratch.renewalMarks.address, Int32(scratch.renewalWords))
+      (job.marks, job.mark_count) = (scratch.marks(0), Int32(scratch.markWords))
     }
     let items = max(words, Int(job.entries), Int(job.mark_count))
     launch(.clearWords, Grid((items + 255) / 256), job)
@@ -299,8 +299,7 @@ package final class CUDABackend: Backend {
     _ arguments: Arguments
   ) {
     guard grid.x > 0, grid.y > 0, grid.z > 0 else { return }
-    roundChoices()
-    addNow()
+    launchWaiting()
     module.allow(kernel, type, sharedBytes: sharedBytes)
     launches.append(
       module.function(kernel, type), threads: kernel.threads(type, cache: cacheLayout.dtype),
@@ -318,8 +317,7 @@ package final class CUDABackend: Backend {
 
   /// Appends one of the library's products to the step.
   func launch(_ plan: ProductPlan, _ places: ProductCall) {
-    roundChoices()
-    addNow()
+    launchWaiting()
     launches.append(plan, places)
     launchNumber += 1
   }

@@ -30,10 +30,12 @@ final class CUDAScratch {
   let preparedKept: DeviceMemory
   private(set) var rounded = CUDABuffer(memory: nil, stride: 0)
   private(set) var units = CUDABuffer(memory: nil, stride: 0)
-  /// float `[tiles, 3]`, of 128 columns each.
+  /// Tiles of 128 columns that a stream has.
+  let tiles: Int
+  /// float `[tiles, 3]`.
   let tileSums: DeviceMemory
   /// Three sets of numbers of 64 bits `[tiles, 3]`: what blocks of a launch leave for each other.
-  let renewalMarks: DeviceMemory
+  private let markMemory: DeviceMemory
   /// A batch's vectors in 16 bits, `[T, width]` of whatever width, and a block of rows that were codes;
   /// nil where products read floats.
   private(set) var operands: DeviceMemory?
@@ -80,7 +82,8 @@ final class CUDAScratch {
       ? nil : try DeviceMemory(device, byteCount: biasBytes, what: "rounded biases")
     let (a, words) = (architecture, 8 + 8 * architecture.layers)
     // Rows of codes are padded to blocks of 128 columns.
-    let width = (a.hidden + 127) / 128 * 128
+    tiles = (a.hidden + 127) / 128
+    let width = 128 * tiles
     sums = CUDABuffer(
       memory: try DeviceMemory(
         device, byteCount: 4 * geometry.slices * width, what: "sums of rows"), stride: width)
@@ -91,10 +94,8 @@ final class CUDAScratch {
       device, byteCount: LaunchGeometry.vectorBytes(max(a.hidden, a.embeddingWidth)),
       what: "a vector")
     preparedKept = try DeviceMemory(device, byteCount: layout.keptBytes, what: "a vector")
-    tileSums = try DeviceMemory(
-      device, byteCount: 12 * ((a.hidden + 127) / 128), what: "sums of tiles")
-    renewalMarks = try DeviceMemory(
-      device, byteCount: 3 * 24 * ((a.hidden + 127) / 128), what: "marks of sums")
+    tileSums = try DeviceMemory(device, byteCount: 12 * tiles, what: "sums of tiles")
+    markMemory = try DeviceMemory(device, byteCount: 3 * 24 * tiles, what: "marks of sums")
     let (jobs, universe) = (Int(dv_score_jobs), max(a.neurons, a.kvHeads))
     let (scoreStride, markStride) = (Padding.width(universe), Padding.width(universe / 32 + 8))
     jobScores = CUDABuffer(
@@ -119,11 +120,11 @@ final class CUDAScratch {
     slopes = memory
   }
 
-  /// int32s of the marks.
-  var renewalWords: Int { 3 * 6 * ((architecture.hidden + 127) / 128) }
-  /// The marks of the step's launch number `number`: three sets take turns.
-  func renewalMarks(_ number: Int) -> dv_address {
-    renewalMarks.address + dv_address(number % 3 * 24 * ((architecture.hidden + 127) / 128))
+  /// int32s of all marks.
+  var markWords: Int { 3 * 6 * tiles }
+  /// The marks of the step's launch number `renewal`: three sets take turns.
+  func marks(_ renewal: Int) -> dv_address {
+    markMemory.address + dv_address(renewal % 3 * 24 * tiles)
   }
 
   // Results ---------------------------------------------------------------------------------------

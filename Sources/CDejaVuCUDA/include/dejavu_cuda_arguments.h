@@ -2,7 +2,8 @@
 //
 // Pointers are device addresses in 64 bits. Strides count elements unless they say bytes. No
 // structure holds anything that changes from token to token: tokens, positions, counts and lists
-// are read through the addresses, so that a recorded step is right for every later one.
+// are read through the addresses, so that a recorded step is right for every later one. Launches are compared
+// byte by byte: `unused` names the bytes that would have no name (padding.c).
 #ifndef DEJAVU_CUDA_ARGUMENTS_H
 #define DEJAVU_CUDA_ARGUMENTS_H
 

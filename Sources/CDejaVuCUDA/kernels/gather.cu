@@ -174,6 +174,24 @@ DEVICE float raise_entry(const dv_up_arguments &a, Pieces &pieces, const float *
   return a.rows_per_neuron == 3 ? value * (warp_sum(up) + up_bias) : value;
 }
 
+/// Keeps of every `gridDim.x · many` rows the block's own `many` neighbours.
+template <int many> struct EntryTaker {
+  int *own, turn, block, place;
+  DEVICE_MEMBER void start(int next) {
+    turn = next / many / (int)gridDim.x;
+    block = next / many % (int)gridDim.x;
+    place = next % many;
+  }
+  DEVICE_MEMBER void take(int row) {
+    if (block == (int)blockIdx.x) own[turn * many + place] = row;
+    if (++place < many) return;
+    place = 0;
+    if (++block < (int)gridDim.x) return;
+    block = 0;
+    turn++;
+  }
+};
+
 /// What a block raises: of every `gridDim.x · many` entries its own `many` neighbours, from a list, or from bits
 /// before there is one.
 template <int many> struct Entries {
@@ -186,26 +204,9 @@ template <int many> struct Entries {
   DEVICE_MEMBER Entries(const dv_up_arguments &a, int *own)
       : a(a), own(own), early(a.bits || !a.neurons.count || a.neurons.early), count(0) {}
 
-  /// Finds the block's entries among bits; the block comes together.
+  /// Finds the block's entries among bits, if that is where they are; the block comes together.
   DEVICE_MEMBER void find() {
-    SHARED int scratch[32];
-    int words = (a.neurons.all + 31) / 32, blocks = gridDim.x;
-    for (int from = 0; from < words; from += blockDim.x) {
-      int word = from + threadIdx.x, total;
-      u32 left = word < words ? (u32)fresh(at<int>(a.bits) + word) : 0;
-      int next = count + sum_before(__popc(left), scratch, &total);
-      int turn = next / many / blocks, block = next / many % blocks, place = next % many;
-      count += total;
-      for (; left; left &= left - 1) {
-        if (block == (int)blockIdx.x) own[turn * many + place] = 32 * word + __popc((left & (0u - left)) - 1);
-        if (++place < many) continue;
-        place = 0;
-        if (++block < blocks) continue;
-        block = 0;
-        turn++;
-      }
-      __syncthreads();
-    }
+    if (a.bits) count = walk_bits<1>(at<int>(a.bits), a.neurons.all, EntryTaker<many>{own, 0, 0, 0});
   }
   /// The number of an entry that is the block's, which need not be one of those that are chosen.
   DEVICE_MEMBER int number(int i) const {
@@ -231,7 +232,7 @@ template <class T> DEVICE void raise_neurons(const dv_up_arguments &a) {
   if (threadIdx.x == 0) nonzero = 0;
   if (!entries.early) await_inputs();
   if (!entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
-  if (a.bits) entries.find();
+  entries.find();
   // The first entry comes beside their number.
   int neuron = entries.number(i);
   entries.read_count();

@@ -154,7 +154,7 @@ template <class T> DEVICE void raise_coded_neurons(const dv_up_arguments &a) {
   if (threadIdx.x == 0) nonzero = 0;
   if (!entries.early) await_inputs();
   if (!entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
-  if (a.bits) entries.find();
+  entries.find();
   // First entries come beside their number.
   int neuron = entries.number(i + lane % 4);
   entries.read_count();

@@ -170,26 +170,40 @@ DEVICE void score_rows_of(const dv_score_job &job, int block, int token, float *
   }
 }
 
-/// Writes the numbers of the rows whose bits are set, by one block.
-DEVICE void list_bits(const int *bits, int rows, dv_address count_to, dv_address list_to) {
+/// Shows rows whose bits are set to `taker`, which learns the place of a thread's first one among all; a thread
+/// has `many` words at a time. Returns how many there are; the block comes together.
+template <int many, class Taker> DEVICE int walk_bits(const int *bits, int rows, Taker taker) {
   SHARED int scratch[32];
-  int words = (rows + 31) / 32, all = 0, *list = at<int>(list_to);
-  for (int from = 0; from < words; from += 4 * blockDim.x) {
-    u32 own[4];
-    int count = 0, total, first = from + 4 * threadIdx.x;
+  int words = (rows + 31) / 32, all = 0;
+  for (int from = 0; from < words; from += many * blockDim.x) {
+    u32 own[many];
+    int count = 0, total, first = from + many * threadIdx.x;
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < many; k++) {
       own[k] = first + k < words ? (u32)fresh(bits + first + k) : 0;
       count += __popc(own[k]);
     }
-    int next = all + sum_before(count, scratch, &total);
+    taker.start(all + sum_before(count, scratch, &total));
     all += total;
 #pragma unroll
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < many; k++)
       for (u32 left = own[k]; left; left &= left - 1)
-        list[next++] = 32 * (first + k) + __popc((left & (0u - left)) - 1);
+        taker.take(32 * (first + k) + __popc((left & (0u - left)) - 1));
     __syncthreads();
   }
+  return all;
+}
+
+/// Writes rows behind each other.
+struct ListTaker {
+  int *list, next;
+  DEVICE_MEMBER void start(int place) { next = place; }
+  DEVICE_MEMBER void take(int row) { list[next++] = row; }
+};
+
+/// Writes the numbers of the rows whose bits are set, by one block.
+DEVICE void list_bits(const int *bits, int rows, dv_address count_to, dv_address list_to) {
+  int all = walk_bits<4>(bits, rows, ListTaker{at<int>(list_to), 0});
   if (threadIdx.x == 0) *at<int>(count_to) = all;
 }
 

@@ -76,58 +76,117 @@ KERNEL(256, 1) add_rows(const GRID_CONSTANT dv_add_arguments a) {
   store_piece(x, i, a.width, sums);
 }
 
-enum { add_width = 128 };
+// A stream's sum -----------------------------------------------------------------------------------
 
-/// 128 columns by 16 shares of the parts, which are summed in the order of the shares. Leaves the
-/// sums of its tile, as norms want them. Grid: tiles, then a block for each list; tokens.
-KERNEL(512, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
-  SHARED float sums[16][add_width], scratch[32];
-  SHARED int greatest;
-  int tiles = (a.width + add_width - 1) / add_width;
-  if ((int)blockIdx.x >= tiles) {
-    await_inputs();
-    const dv_list_job &job = a.lists[blockIdx.x - tiles];
-    return list_bits(at<int>(job.bits_above), job.rows, job.count, job.list);
+/// Columns of a tile, whose sums norms want; threads of a block that adds, and the columns that it may have.
+enum { add_width = 128, add_threads = 512, add_columns_most = 1024 };
+
+/// Sums, squares and greatest sizes of every 32 of a block's columns.
+struct Moments {
+  float sums[add_columns_most / 32], squares[add_columns_most / 32], sizes[add_columns_most / 32];
+
+  /// One of a tile's three numbers, of those of its four warps.
+  DEVICE_MEMBER float number(int tile, int what) const {
+    if (what < 2) return tile_sum(what == 0 ? sums : squares, tile);
+    const float *own = sizes + 4 * tile;
+    return fmaxf(fmaxf(own[0], own[1]), fmaxf(own[2], own[3]));
   }
-  int four = threadIdx.x % 32, share = threadIdx.x / 32, column = blockIdx.x * add_width + 4 * four;
-  i64 token = blockIdx.y;
-  await_inputs();
-  float *x = at<float>(a.x) + token * a.stride, value = 0, sum[4] = {0, 0, 0, 0};
-  int own = blockIdx.x * add_width + threadIdx.x, many = least(add_width, a.width - blockIdx.x * add_width);
-  bool owns = threadIdx.x < add_width && own < a.width;
-  // Asked for before the parts, and needed behind them.
-  if (threadIdx.x == 0) greatest = 0;
-  float before = owns ? x[own] : 0.0f, bias = owns && a.bias ? at<float>(a.bias)[own] : 0.0f;
-  if (column < a.width) {
-    const float *parts = at<float>(a.parts) + token * a.part_stride + column;
-#pragma unroll 4
-    for (int s = share; s < a.slices; s += 16) {
-      Quad quad = *(const Quad *)(parts + (i64)s * a.part_stride);
+  DEVICE_MEMBER static float tile_sum(const float *of, int tile) {
+    const float *own = of + 4 * tile;
+    return (own[0] + own[2]) + (own[1] + own[3]);
+  }
+};
+
+/// Columns of one token's stream that a block adds up, whole tiles, of which a thread has up to two.
+struct OwnColumns {
+  const dv_add_arguments &a;
+  int token, begin, columns;
+  float bias[2], before[2];
+
+  DEVICE_MEMBER bool owns(int k) const { return place(k) < columns && begin + place(k) < a.width; }
+  DEVICE_MEMBER int place(int k) const { return (int)threadIdx.x + k * add_threads; }
+  DEVICE_MEMBER float *stream() const { return at<float>(a.x) + (i64)token * a.stride + begin; }
+
+  /// Asks for what no launch writes.
+  DEVICE_MEMBER void ask_bias() {
 #pragma unroll
-      for (int k = 0; k < 4; k++) sum[k] += __uint_as_float(quad.w[k]);
+    for (int k = 0; k < 2; k++) bias[k] = owns(k) && a.bias ? at<float>(a.bias)[begin + place(k)] : 0.0f;
+  }
+  /// Asks for what the columns were: before the parts, and needed behind them.
+  DEVICE_MEMBER void ask_stream() {
+#pragma unroll
+    for (int k = 0; k < 2; k++) before[k] = owns(k) ? stream()[place(k)] : 0.0f;
+  }
+  /// 16 shares of the parts.
+  DEVICE_MEMBER void add_shares(float *shares) const {
+    int fours = columns / 4;
+    for (int u = threadIdx.x; u < 16 * fours; u += blockDim.x) {
+      int four = u % fours, share = u / fours, column = begin + 4 * four;
+      float sum[4] = {0, 0, 0, 0};
+      const float *parts = at<float>(a.parts) + (i64)token * a.part_stride + column;
+#pragma unroll 4
+      for (int s = share; s < a.slices && column < a.width; s += 16) {
+        Quad quad = *(const Quad *)(parts + (i64)s * a.part_stride);
+#pragma unroll
+        for (int k = 0; k < 4; k++) sum[k] += __uint_as_float(quad.w[k]);
+      }
+      store_piece(shares, share * columns + 4 * four, 16 * columns, sum);
     }
   }
+  /// Adds the shares in their order: the new columns, in memory and in `values`, and what is known of them.
+  DEVICE_MEMBER void add(const float *shares, float *values, Moments &moments) const {
 #pragma unroll
-  for (int k = 0; k < 4; k++) sums[share][4 * four + k] = sum[k];
-  __syncthreads();
-  if (owns) {
-    float total = 0;
+    for (int k = 0; k < 2; k++) {
+      int own = place(k);
+      if (own >= columns) break;
+      float total = 0, value = 0;
 #pragma unroll
-    for (int s = 0; s < 16; s++) total += sums[s][threadIdx.x];
-    value = before + bias + total;
-    x[own] = value;
+      for (int s = 0; s < 16; s++) total += shares[s * columns + own];
+      if (owns(k)) {
+        value = before[k] + bias[k] + total;
+        stream()[own] = value;
+      }
+      values[own] = value;
+      float sum = warp_sum(value), size = warp_greatest(fabsf(value));
+      if (own % 32 != 0) continue;
+      moments.sums[own / 32] = sum;
+      moments.sizes[own / 32] = size;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      int own = place(k), tile = own / add_width, many = a.width - begin - tile * add_width;
+      if (own >= columns) break;
+      float apart = values[own] - Moments::tile_sum(moments.sums, tile) / least(add_width, most(many, 1));
+      float squares = warp_sum(owns(k) ? apart * apart : 0);
+      if (own % 32 == 0) moments.squares[own / 32] = squares;
+    }
+    __syncthreads();
   }
-  if (!a.tiles) return;
-  // Sizes are ordered as integers are; barriers come with the sums.
-  float size = warp_greatest(fabsf(value));
-  if (threadIdx.x < add_width && threadIdx.x % 32 == 0) atomicMax(&greatest, __float_as_uint(size));
-  float total = block_sum(owns ? value : 0, scratch), mean = total / many;
-  float squares = block_sum(owns ? (value - mean) * (value - mean) : 0, scratch);
-  if (threadIdx.x != 0) return;
-  float *tile = at<float>(a.tiles) + 3 * blockIdx.x;
-  tile[0] = total;
-  tile[1] = squares;
-  tile[2] = __int_as_float(greatest);
+};
+
+/// What a block does that makes a list beside a sum.
+DEVICE void make_list(const dv_list_job &job) {
+  await_inputs();
+  list_bits(at<int>(job.bits_above), job.rows, job.count, job.list);
+}
+
+/// Leaves the sums of each tile, as norms want them. Grid: tiles, then a block for each list; tokens.
+KERNEL(add_threads, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
+  SHARED Quad shares[16 * add_width / 4];
+  SHARED float values[add_width];
+  SHARED Moments moments;
+  int tiles = (a.width + add_width - 1) / add_width;
+  if ((int)blockIdx.x >= tiles) return make_list(a.lists[blockIdx.x - tiles]);
+  OwnColumns own = {a, (int)blockIdx.y, (int)blockIdx.x * add_width, add_width};
+  own.ask_bias();
+  await_inputs();
+  own.ask_stream();
+  own.add_shares((float *)shares);
+  __syncthreads();
+  own.add((float *)shares, values, moments);
+  if (a.tiles && threadIdx.x < 3)
+    at<float>(a.tiles)[3 * blockIdx.x + threadIdx.x] = moments.number(0, threadIdx.x);
 }
 
 /// y[r] = x · matrix[r], a warp to a row. Shared: the vector.
