@@ -1,5 +1,3 @@
-import CDejaVuCUDA
-import CDejaVuEmulation
 import DejaVu
 import DejaVuCPU
 import DejaVuCUDA
@@ -22,10 +20,7 @@ struct CardLayoutTests {
   @Test(arguments: ["int4-g128", "int4-g64", "int8-g32"])
   func `rows of codes begin at lines of the cache and are the host's`(format: String) throws {
     let host = try made(format)
-    var driver = dejavu_driver()
-    dejavu_emulated_driver(&driver)
-    let device = try CUDADevice(driver: driver)
-    let card = try DeviceModel(uploading: host.model, to: device)
+    let card = try DeviceModel(uploading: host.model, to: TestCard.emulated())
     let pairs = zip(host.model.layers, card.weights.layers).flatMap { host, card in
       [(host.output, card.output), (host.bundle.matrix, card.bundle.matrix)]
     }
@@ -43,8 +38,7 @@ struct CardLayoutTests {
   @Test func `a model has the same places on a card whether it is on the host or not`() throws {
     let host = try made("int4-g128")
     let elsewhere = { (entry: PackedLayout.Entry) -> UnsafeRawPointer in
-      UnsafeRawPointer(bitPattern: 1 << 40 + UInt(entry.offset))
-        ?? UnsafeRawPointer(host.memory.base)
+      UnsafeRawPointer(host.memory.base) + (1 << 40 + entry.offset)
     }
     let nobody = CardLayout(host.layout.model(owner: host.memory, locate: elsewhere))
     let card = CardLayout(host.model)

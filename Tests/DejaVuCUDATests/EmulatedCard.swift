@@ -10,22 +10,14 @@ import Foundation
 enum TestCard {
   static let isReal = ProcessInfo.processInfo.environment["DEJAVU_TEST_CARD"] == "1"
 
-  /// The same, where `multiplies` says whether NVIDIA's products are used: an emulated card comes with
-  /// emulated ones.
+  /// A backend; `multiplies` says whether NVIDIA's products are used, of which an emulated card has emulated
+  /// ones, or `products`.
   static func backend(
     _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64),
-    multiplies: Bool
-  ) throws -> CUDABackend {
-    try backend(
-      model, options, products: multiplies && !isReal ? emulatedProducts() : nil, multiplies)
-  }
-
-  static func backend(
-    _ model: PackedModel, _ options: CUDAOptions = CUDAOptions(batchCapacity: 64),
-    products: ProductLibrary? = nil, _ multiplies: Bool? = nil
+    multiplies: Bool = false, products: ProductLibrary? = nil
   ) throws -> CUDABackend {
     var options = options
-    options.multipliesByLibrary = multiplies ?? (products != nil)
+    options.multipliesByLibrary = multiplies || products != nil
     if isReal {
       let device = try CUDADevice()
       return try CUDABackend(
@@ -34,9 +26,7 @@ enum TestCard {
           for: CUDABackend.kernelOptions(of: model, on: device, options), on: device),
         options: options)
     }
-    var driver = dejavu_driver()
-    dejavu_emulated_driver(&driver)
-    let device = try CUDADevice(driver: driver, products: products)
+    let device = try emulated(products: products ?? (multiplies ? emulatedProducts() : nil))
     let kernels = CUDABackend.kernelOptions(of: model, on: device, options)
     // Blocks run one after the other and cannot wait for each other: one has all columns.
     if options.renewedColumns > 0 { options.renewedColumns = 1024 }
@@ -51,6 +41,13 @@ enum TestCard {
       weights: DeviceModel(uploading: model, to: device),
       module: KernelModule(device, image: image, hasCodes: kernels.groups != nil),
       options: options)
+  }
+
+  /// An emulated card, whose memory the host can read.
+  static func emulated(products: ProductLibrary? = nil) throws -> CUDADevice {
+    var driver = dejavu_driver()
+    dejavu_emulated_driver(&driver)
+    return try CUDADevice(driver: driver, products: products)
   }
 
   private static func emulatedProducts() -> ProductLibrary {
