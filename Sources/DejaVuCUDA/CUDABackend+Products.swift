@@ -13,6 +13,11 @@ struct Operand {
 /// Tensor cores take both factors in one type of 16 bits: inputs are rounded to that of the weights, codes
 /// are decoded to halves, a bounded block of rows at a time. Sums are float32.
 extension CUDABackend {
+  /// What multiplies prompts and training: the library with its version, or own kernels.
+  package var productsName: String {
+    products.map { "cuBLASLt \($0.library.version)" } ?? "own kernels"
+  }
+
   /// The type in which a matrix is multiplied.
   private func operandType(of matrix: RowMatrix) -> DType {
     products == nil ? .float32 : matrix.format.dtype ?? .float16
@@ -235,9 +240,10 @@ extension CUDABackend {
   ) {
     guard let products, tokens > 0 else { return }
     let shape = ProductShape(
-      sumsRows: sumsRows, tokens: tokens, outputs: outputs, terms: terms,
+      sumsRows: sumsRows, sumsInputRows: false, tokens: tokens, outputs: outputs, terms: terms,
       weightStride: strides.weights, inputStride: strides.inputs, outputStride: strides.outputs,
-      type: types.0, outputType: types.1, hasBias: places.bias != 0, epilogue: epilogue,
+      type: types.0, outputType: types.1, computeType: .float32, hasBias: places.bias != 0,
+      epilogue: epilogue,
       alignments: [places.weights, places.inputs, places.outputs].map(ProductShape.alignment))
     attempt { () throws(BackendError) in
       launch(try products.plan(shape, bias: places.bias), places)

@@ -12,7 +12,7 @@ public struct CUDAOptions: Hashable, Sendable {
   /// Columns of a block that adds a stream up and prepares it; 0: sums and vectors have launches of
   /// their own.
   package var renewedColumns = 128
-  /// Whether a prompt's products are NVIDIA's where they were found.
+  /// Whether products of prompts and of training are NVIDIA's where they were found.
   package var multipliesByLibrary = true
 
   /// Options that suit every card.
@@ -41,7 +41,7 @@ package final class CUDABackend: Backend {
   let geometry: LaunchGeometry
   let scratch: CUDAScratch
   let cacheLayout: CUDACacheLayout
-  /// NVIDIA's products of prompts; nil where the library was not found and own kernels multiply.
+  /// NVIDIA's products of prompts and training; nil where own kernels multiply, the library not found.
   let products: MatrixProducts?
   let launches = LaunchList()
   var batch = StepBatch<CUDACache>()

@@ -44,10 +44,9 @@ package struct DeviceProducts {
       weights: memory.address, inputs: memory.address + bytes, bias: 0,
       outputs: memory.address + 2 * bytes, keeps: 0)
     let shape = ProductShape(
-      sumsRows: false, tokens: size, outputs: size, terms: size, weightStride: size,
-      inputStride: size, outputStride: size, type: type, outputType: type, hasBias: false,
-      epilogue: .plain,
-      alignments: [256, 256, 256])
+      sumsRows: false, sumsInputRows: false, tokens: size, outputs: size, terms: size,
+      weightStride: size, inputStride: size, outputStride: size, type: type, outputType: type,
+      computeType: .float32, hasBias: false, epilogue: .plain, alignments: [256, 256, 256])
     let plan = try products.plan(shape, bias: 0)
     list.removeAll()
     for _ in 0..<8 { list.append(plan, places) }

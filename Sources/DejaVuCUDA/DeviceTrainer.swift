@@ -4,7 +4,8 @@ package import DejaVuCore
 /// Steps of weighted binary cross-entropy and AdamW on a card, for one predictor at a time.
 ///
 /// The host fills in a minibatch, the card does the rest: with G = w · (σ(z) − y) and H = X Aᵀ,
-/// dB = Hᵀ G and dA = (G Bᵀ)ᵀ X. Every sum has one order, so the same steps give the same bits.
+/// dB = Hᵀ G and dA = (G Bᵀ)ᵀ X. Products are cuBLASLt's in TF32 where the backend has the library, else
+/// those of own kernels in float32. Every sum has one order, so the same steps give the same bits.
 package final class DeviceTrainer {
   /// `[batch, width]` floats and `[batch · rows]` codes of the minibatch, in memory of the host.
   package let streams: UnsafeMutablePointer<Float>
@@ -13,14 +14,15 @@ package final class DeviceTrainer {
   package let logits: UnsafeMutablePointer<Float>
   let device: CUDADevice
   private let module: KernelModule
+  private let products: MatrixProducts?
   private let launches = LaunchList()
   private let batch: Int
   private let host: (streams: PinnedMemory, codes: PinnedMemory, logits: PinnedMemory)
   private let x: DeviceMemory
-  /// H, its gradient, and either of them turned round.
+  /// H, its gradient, and either of them turned round for own kernels.
   private let inner: DeviceMemory
   private let innerGradient: DeviceMemory
-  private let transposed: DeviceMemory
+  private let transposed: DeviceMemory?
   /// The logits, later their gradient.
   private let z: DeviceMemory
   private let labels: DeviceMemory
@@ -30,6 +32,8 @@ package final class DeviceTrainer {
   private let losses: DeviceMemory
   /// What the host reads and writes between kernels: 256 counts or weights, and shown losses.
   private let note: PinnedMemory
+  /// A product that the library refused: steps do not throw.
+  private var refusal: BackendError?
 
   /// - Parameters:
   ///   - backend: whose card and kernels are used.
@@ -39,7 +43,8 @@ package final class DeviceTrainer {
   package init(
     _ backend: CUDABackend, shapes: [PredictorShape], batch: Int
   ) throws(BackendError) {
-    (device, module, self.batch) = (backend.device, backend.module, batch)
+    (device, module, products) = (backend.device, backend.module, backend.products)
+    self.batch = batch
     let device = device
     device.enter()
     func most(_ size: (PredictorShape) -> Int) -> Int { shapes.map(size).max() ?? 1 }
@@ -54,7 +59,8 @@ package final class DeviceTrainer {
       try pinned(4 * batch * width), try pinned(batch * padded), try pinned(4 * batch * padded)
     )
     (x, inner) = (try memory(4 * batch * width), try memory(4 * batch * rank))
-    (innerGradient, transposed) = (try memory(4 * batch * rank), try memory(4 * batch * rank))
+    innerGradient = try memory(4 * batch * rank)
+    transposed = backend.products == nil ? try memory(4 * batch * rank) : nil
     (z, labels) = (try memory(4 * batch * padded), try memory(batch * padded))
     gradient = try memory(4 * most(\.count))
     (counts, weights, losses) = (try memory(1024), try memory(1024), try memory(8 * batch))
@@ -87,18 +93,54 @@ package final class DeviceTrainer {
     let stride: Int
   }
 
-  /// c[t, n] = Σ_k a[t, k] · b[n, k], or · b[k, n]; `bias` is added to every row.
+  /// What a sum runs over: columns of both factors, a[t, k] · b[n, k]; columns of the first and rows of
+  /// the second, a[t, k] · b[k, n]; or rows of both, a[k, t] · b[k, n].
+  private enum SummedAxes { case columns, columnsAndRows, rows }
+
+  /// c[t, n] = the sum of `depth` products; `bias` is added to every row.
   private func multiply(
     _ a: Matrix, _ b: Matrix, into c: Matrix, rows: Int, columns: Int, depth: Int,
-    transposed: Bool, bias: dv_address = 0
+    over axes: SummedAxes, bias: dv_address = 0
   ) {
+    if let products {
+      let shape = ProductShape(
+        sumsRows: axes != .columns, sumsInputRows: axes == .rows, tokens: rows, outputs: columns,
+        terms: depth, weightStride: b.stride, inputStride: a.stride, outputStride: c.stride,
+        type: .float32, outputType: .float32, computeType: .tf32, hasBias: bias != 0,
+        epilogue: .plain,
+        alignments: [b.address, a.address, c.address].map(ProductShape.alignment))
+      return append(
+        shape, of: products,
+        ProductCall(
+          weights: b.address, inputs: a.address, bias: bias, outputs: c.address, keeps: 0))
+    }
+    let a = axes == .rows ? transpose(a, rows: depth, columns: rows) : a
     launch(
-      transposed ? .multiplyRows : .multiplyColumns,
+      axes == .columns ? .multiplyRows : .multiplyColumns,
       Grid((columns + 63) / 64, (rows + 63) / 64),
       dv_product_arguments(
         a: a.address, b: b.address, bias: bias, out: c.address, flag: 0, tokens: Int32(rows),
         n: Int32(columns), k: Int32(depth), a_stride: Int32(a.stride), b_stride: Int32(b.stride),
         out_stride: Int32(c.stride), activation: -1, unused: 0))
+  }
+
+  private func append(_ shape: ProductShape, of products: MatrixProducts, _ places: ProductCall) {
+    do throws(BackendError) {
+      launches.append(try products.plan(shape, bias: places.bias), places)
+    } catch {
+      if refusal == nil { refusal = error }
+    }
+  }
+
+  /// A matrix with its rows as columns, until the next one is turned.
+  private func transpose(_ matrix: Matrix, rows: Int, columns: Int) -> Matrix {
+    let turned = Matrix(address: transposed?.address ?? 0, stride: rows)
+    launch(
+      .transposeRows, Grid((columns + 31) / 32, (rows + 31) / 32),
+      dv_transpose_arguments(
+        values: matrix.address, out: turned.address, tokens: Int32(rows), width: Int32(columns),
+        stride: Int32(matrix.stride), out_stride: Int32(turned.stride)))
+    return turned
   }
 
   private func parts(_ p: DevicePredictor) -> (a: Matrix, b: Matrix, bias: dv_address) {
@@ -119,10 +161,10 @@ package final class DeviceTrainer {
     let h = Matrix(address: inner.address, stride: shape.rank)
     multiply(
       Matrix(address: x.address, stride: shape.width), parts.a, into: h, rows: tokens,
-      columns: shape.rank, depth: shape.width, transposed: true)
+      columns: shape.rank, depth: shape.width, over: .columns)
     multiply(
       h, parts.b, into: Matrix(address: z.address, stride: shape.paddedRows), rows: tokens,
-      columns: shape.paddedRows, depth: shape.rank, transposed: false, bias: parts.bias)
+      columns: shape.paddedRows, depth: shape.rank, over: .columnsAndRows, bias: parts.bias)
     run()
   }
 
@@ -188,8 +230,8 @@ package final class DeviceTrainer {
   private func multiplyBack(_ predictor: DevicePredictor, tokens: Int) {
     let (shape, parts) = (predictor.shape, parts(predictor))
     let g = Matrix(address: z.address, stride: shape.paddedRows)
-    let h = Matrix(address: innerGradient.address, stride: shape.rank)
-    let turned = Matrix(address: transposed.address, stride: tokens)
+    let h = Matrix(address: inner.address, stride: shape.rank)
+    let hGradient = Matrix(address: innerGradient.address, stride: shape.rank)
     let ofB = gradient.address + dv_address(4 * shape.rank * shape.width)
     launch(
       .sumTokens, Grid((shape.paddedRows + 255) / 256),
@@ -197,26 +239,16 @@ package final class DeviceTrainer {
         values: z.address, out: gradient.address + dv_address(4 * shape.decaying),
         tokens: Int32(tokens), width: Int32(shape.paddedRows), stride: Int32(shape.paddedRows),
         unused: 0))
-    transpose(inner.address, into: turned, tokens: tokens, width: shape.rank)
     multiply(
-      turned, g, into: Matrix(address: ofB, stride: shape.paddedRows), rows: shape.rank,
-      columns: shape.paddedRows, depth: tokens, transposed: false)
+      h, g, into: Matrix(address: ofB, stride: shape.paddedRows), rows: shape.rank,
+      columns: shape.paddedRows, depth: tokens, over: .rows)
     multiply(
-      g, parts.b, into: h, rows: tokens, columns: shape.rank, depth: shape.paddedRows,
-      transposed: true)
-    transpose(h.address, into: turned, tokens: tokens, width: shape.rank)
+      g, parts.b, into: hGradient, rows: tokens, columns: shape.rank, depth: shape.paddedRows,
+      over: .columns)
     multiply(
-      turned, Matrix(address: x.address, stride: shape.width),
+      hGradient, Matrix(address: x.address, stride: shape.width),
       into: Matrix(address: gradient.address, stride: shape.width), rows: shape.rank,
-      columns: shape.width, depth: tokens, transposed: false)
-  }
-
-  private func transpose(_ values: dv_address, into out: Matrix, tokens: Int, width: Int) {
-    launch(
-      .transposeRows, Grid((width + 31) / 32, (tokens + 31) / 32),
-      dv_transpose_arguments(
-        values: values, out: out.address, tokens: Int32(tokens), width: Int32(width),
-        stride: Int32(width), out_stride: Int32(out.stride)))
+      columns: shape.width, depth: tokens, over: .rows)
   }
 
   /// AdamW's constants for one step.
@@ -259,6 +291,9 @@ package final class DeviceTrainer {
     }
   }
 
-  /// - Throws: the first failure of the card.
-  package func throwFailure() throws(BackendError) { try device.throwFailure() }
+  /// - Throws: the first product that the library refused, or failure of the card.
+  package func throwFailure() throws(BackendError) {
+    if let refusal { throw refusal }
+    try device.throwFailure()
+  }
 }

@@ -7,6 +7,8 @@ import DejaVuCore
 struct ProductShape: Hashable {
   /// Whether the sum runs over the weights' rows: w[k, n].
   var sumsRows: Bool
+  /// Whether it runs over the inputs' rows: x[k, t].
+  var sumsInputRows: Bool
   var tokens: Int
   var outputs: Int
   var terms: Int
@@ -17,10 +19,17 @@ struct ProductShape: Hashable {
   var type: DType
   /// Of outputs and bias.
   var outputType: DType
+  var computeType: ComputeType
   var hasBias: Bool
   var epilogue: Epilogue
   /// Of weights, inputs and outputs, bytes.
   var alignments: [Int]
+
+  /// How the library multiplies; sums are float32 always.
+  ///
+  /// `float32` takes factors as they are, `tf32` lets tensor cores read 10 bits of the mantissa of
+  /// float32 factors.
+  enum ComputeType { case float32, tf32 }
 
   /// What the library does to a sum before it is stored.
   enum Epilogue { case plain, relu, geluTanh }
@@ -30,7 +39,14 @@ struct ProductShape: Hashable {
   /// Floating-point operations.
   var operations: Int { 2 * tokens * outputs * terms }
 
-  fileprivate var code: UInt32 {
+  fileprivate var computeCode: Int32 {
+    switch computeType {
+    case .float32: Int32(dejavu_blaslt_sums_float32)
+    case .tf32: Int32(dejavu_blaslt_sums_tf32)
+    }
+  }
+
+  fileprivate var epilogueCode: UInt32 {
     let activation =
       switch epilogue {
       case .plain: 0
@@ -132,9 +148,10 @@ final class ProductPlan {
   ) {
     guard let product = Self.describe(shape, bias: bias, functions) else { return nil }
     let weights = shape.sumsRows ? (shape.outputs, shape.terms) : (shape.terms, shape.outputs)
+    let inputs = shape.sumsInputRows ? (shape.tokens, shape.terms) : (shape.terms, shape.tokens)
     let sizes = [
       (weights.0, weights.1, shape.weightStride, shape.type),
-      (shape.terms, shape.tokens, shape.inputStride, shape.type),
+      (inputs.0, inputs.1, shape.inputStride, shape.type),
       (shape.outputs, shape.tokens, shape.outputStride, shape.outputType),
     ]
     let layouts = sizes.compactMap { rows, columns, stride, type -> dejavu_blaslt_handle? in
@@ -162,9 +179,9 @@ final class ProductPlan {
   ) -> dejavu_blaslt_handle? {
     var product: dejavu_blaslt_handle?
     let float = Int32(dejavu_blaslt_float32)
-    guard functions.make_product?(&product, Int32(dejavu_blaslt_sums_float32), float) == 0,
-      let product
-    else { return nil }
+    guard functions.make_product?(&product, shape.computeCode, float) == 0, let product else {
+      return nil
+    }
     func set<Value: BitwiseCopyable>(_ attribute: Int, _ value: Value) -> Bool {
       withUnsafeBytes(of: value) { bytes in
         bytes.baseAddress.map {
@@ -173,9 +190,10 @@ final class ProductPlan {
       }
     }
     let first = shape.sumsRows ? dejavu_blaslt_as_is : dejavu_blaslt_transposed
+    let second = shape.sumsInputRows ? dejavu_blaslt_transposed : dejavu_blaslt_as_is
     var good = set(Int(dejavu_blaslt_first_operation), Int32(first))
-    good = set(Int(dejavu_blaslt_second_operation), Int32(dejavu_blaslt_as_is)) && good
-    good = set(Int(dejavu_blaslt_epilogue), shape.code) && good
+    good = set(Int(dejavu_blaslt_second_operation), Int32(second)) && good
+    good = set(Int(dejavu_blaslt_epilogue), shape.epilogueCode) && good
     if shape.hasBias {
       good = set(Int(dejavu_blaslt_bias_pointer), bias) && good
       good = set(Int(dejavu_blaslt_bias_type), shape.outputType.productCode) && good

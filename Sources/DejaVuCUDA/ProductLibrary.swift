@@ -1,7 +1,7 @@
 package import CDejaVuCUDA
 import Foundation
 
-/// NVIDIA's cuBLASLt, found when the program runs: dense products of prompts by tensor cores.
+/// NVIDIA's cuBLASLt, found when the program runs: products of prompts and of training by tensor cores.
 ///
 /// Without it the backend's own kernels multiply, in float32.
 package struct ProductLibrary: @unchecked Sendable {

@@ -32,7 +32,7 @@ package struct RowWeights: Sendable {
   ///
   /// - Parameter counts: `[256]`, how often each code stands in the minibatch.
   /// - Returns: `[256]`.
-  func table(counts: [Int]) -> [Float] {
+  package func table(counts: [Int]) -> [Float] {
     let split = Int(positive)
     let density =
       Float(counts[split...].reduce(0, +)) / Float(max(counts.reduce(0, +), 1))

@@ -1,18 +1,18 @@
-import DejaVu
-import DejaVuCPU
-import DejaVuCUDA
-import DejaVuCore
+package import DejaVu
+package import DejaVuCPU
+package import DejaVuCUDA
+package import DejaVuCore
 
 /// Where a model reads the text, and where predictors take their steps.
 ///
 /// On a card both happen there. What rows contribute is coded by the host all the same, with the
 /// processor's threads.
-enum TrainingPlace {
+package enum TrainingPlace {
   case cpu(CPUBackend)
   case cuda(CUDABackend)
 
   /// - Throws: ``BackendError/unavailable(backend:reason:)`` on the reference backend.
-  init(_ engine: Engine) throws(BackendError) {
+  package init(_ engine: Engine) throws(BackendError) {
     if let backend = engine.cpu {
       self = .cpu(backend)
     } else if let backend = engine.cuda {
@@ -29,11 +29,12 @@ enum TrainingPlace {
     }
   }
 
-  /// What a result depends on, beside settings, text and model.
-  var name: String {
+  /// What a result depends on, beside settings, text and model: what reads the text and takes the steps.
+  package var name: String {
     switch self {
     case .cpu(let backend): "\(backend.options.instructionSet.rawValue) \(backend.batchCapacity)"
-    case .cuda(let backend): "\(backend.device.name) \(backend.batchCapacity)"
+    case .cuda(let backend):
+      "\(backend.device.name) \(backend.batchCapacity) \(backend.productsName)"
     }
   }
 

@@ -9,6 +9,8 @@
 namespace {
 
 struct Product {
+  /// Whether of float32 factors 10 bits of mantissa are read.
+  bool narrows;
   int32_t first_operation = 0, second_operation = 0, bias_type = -1;
   uint32_t epilogue = dejavu_blaslt_plain;
   dv_address bias = 0;
@@ -30,8 +32,9 @@ int make(dejavu_blaslt_out handle) {
   return 0;
 }
 int make_product(dejavu_blaslt_out product, int sums, int scale) {
-  if (sums != dejavu_blaslt_sums_float32 || scale != dejavu_blaslt_float32) return 15;
-  *product = new Product;
+  bool narrows = sums == dejavu_blaslt_sums_tf32;
+  if ((sums != dejavu_blaslt_sums_float32 && !narrows) || scale != dejavu_blaslt_float32) return 15;
+  *product = new Product{narrows};
   return 0;
 }
 int release_product(dejavu_blaslt_handle product) {
@@ -80,13 +83,21 @@ int set_preference(dejavu_blaslt_handle handle, int attribute, const void *value
   return take(alignment, value, bytes);
 }
 
+/// A factor as the product reads it: as it lies, or with rows and columns changed over.
+struct Factor {
+  const Layout &layout;
+  bool turned;
+  uint64_t rows() const { return turned ? layout.columns : layout.rows; }
+  uint64_t columns() const { return turned ? layout.rows : layout.columns; }
+};
+
 /// Whether the sizes of both factors and of the result go together, and types do as the library wants.
 bool fits(const Product &product, const Layout &first, const Layout &second, const Layout &stored) {
-  bool turned = product.first_operation == dejavu_blaslt_transposed;
-  uint64_t outputs = turned ? first.columns : first.rows, terms = turned ? first.rows : first.columns;
+  const Factor a = {first, product.first_operation == dejavu_blaslt_transposed};
+  const Factor b = {second, product.second_operation == dejavu_blaslt_transposed};
   bool biased = product.epilogue & dejavu_blaslt_bias;
-  return product.second_operation == dejavu_blaslt_as_is && terms == second.rows &&
-         outputs == stored.rows && second.columns == stored.columns && first.type == second.type &&
+  return a.columns() == b.rows() && a.rows() == stored.rows && b.columns() == stored.columns &&
+         first.type == second.type && (!product.narrows || first.type == dejavu_blaslt_float32) &&
          (stored.type == dejavu_blaslt_float32 || stored.type == first.type) &&
          (!biased || (product.bias != 0 && product.bias_type == stored.type));
 }
@@ -116,6 +127,23 @@ float element(const Layout &layout, dv_address base, uint64_t row, uint64_t colu
   float value;
   std::memcpy(&value, &wide, 4);
   return value;
+}
+
+/// The nearest float of 10 bits of mantissa; of two, the one farther from zero.
+float narrowed(float value) {
+  if (!std::isfinite(value)) return value;
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  bits = (bits + 0x1000) & ~0x1fffu;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+/// A factor's element as it is multiplied.
+float element(const Product &product, const Factor &factor, dv_address base, uint64_t row,
+              uint64_t column) {
+  float value = element(factor.layout, base, factor.turned ? column : row, factor.turned ? row : column);
+  return product.narrows ? narrowed(value) : value;
 }
 
 /// Stores a number as the layout's type.
@@ -153,13 +181,14 @@ int multiply(dejavu_blaslt_handle, dejavu_blaslt_handle handle, const void *alph
   const Layout &first = *(Layout *)a_layout, &second = *(Layout *)b_layout;
   const Layout &stored = *(Layout *)out_layout;
   if (!fits(product, first, second, stored)) return 7;
-  bool turned = product.first_operation == dejavu_blaslt_transposed;
+  const Factor left = {first, product.first_operation == dejavu_blaslt_transposed};
+  const Factor right = {second, product.second_operation == dejavu_blaslt_transposed};
   std::vector<double> sums(stored.rows);
   for (uint64_t t = 0; t < stored.columns; t++) {
     sums.assign(stored.rows, 0);
-    for (uint64_t k = 0; k < second.rows; k++)
+    for (uint64_t k = 0; k < right.rows(); k++)
       for (uint64_t n = 0; n < stored.rows; n++)
-        sums[n] += (double)element(first, a, turned ? k : n, turned ? n : k) * element(second, b, k, t);
+        sums[n] += (double)element(product, left, a, n, k) * element(product, right, b, k, t);
     for (uint64_t n = 0; n < stored.rows; n++) {
       float sum = *(const float *)alpha * (float)sums[n], factor = *(const float *)beta;
       // What is not kept may be anything.

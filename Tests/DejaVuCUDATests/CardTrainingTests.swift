@@ -1,3 +1,5 @@
+import CDejaVuCUDA
+import CDejaVuEmulation
 import DejaVu
 import DejaVuCPU
 import DejaVuCUDA
@@ -5,6 +7,7 @@ import DejaVuCore
 import DejaVuModels
 import DejaVuTestSupport
 import DejaVuTraining
+import Foundation
 import Testing
 
 /// What is shown, as plain arrays.
@@ -52,10 +55,10 @@ struct CardTrainingTests {
     return shown
   }
 
-  private func card(_ model: PackedModel) throws -> Engine {
-    Engine(
-      model: model,
-      card: try TestCard.backend(model, CUDAOptions(cacheType: .float32, batchCapacity: 64)))
+  private func card(_ model: PackedModel, multiplies: Bool = false) throws -> Engine {
+    let options = CUDAOptions(cacheType: .float32, batchCapacity: 64)
+    return Engine(
+      model: model, card: try TestCard.backend(model, options, multiplies: multiplies))
   }
 
   @Test(arguments: [TinyModel.opt, .llamaGrouped, .gpt2, .bloom, .olmo])
@@ -90,6 +93,9 @@ struct CardTrainingTests {
   private let rows = 72
   private let rank = 64
   private let batch = 48
+  /// A logit lies behind two products, four factors of TF32, each off by 2^-10; where logits are about 1
+  /// so is the loss, which moves by no more than they do.
+  private let logitError = 0x1p-8
 
   private func site() -> TrainingSite {
     TrainingSite(
@@ -117,9 +123,12 @@ struct CardTrainingTests {
     }
   }
 
-  private func onCard() throws -> CardTrainer {
-    try CardTrainer(
-      try TestCard.backend(TinyModel.opt.model()), sites: [site()], hidden: hidden, batch: batch)
+  private func onCard(
+    multiplies: Bool = false, products: ProductLibrary? = nil
+  ) throws -> CardTrainer {
+    let backend = try TestCard.backend(
+      TinyModel.opt.model(), multiplies: multiplies, products: products)
+    return try CardTrainer(backend, sites: [site()], hidden: hidden, batch: batch)
   }
 
   private func onHost() throws -> LowRankTrainer {
@@ -129,51 +138,149 @@ struct CardTrainingTests {
       sites: [site()], hidden: hidden, batch: batch)
   }
 
-  @Test(arguments: [Float(0), 1])
-  func `the card's gradient is the processor's`(massPower: Float) throws {
+  /// One minibatch's gradient on the card and on the processor, and what factors of TF32 may do to it.
+  ///
+  /// A lane may be off by eight standard deviations of independent errors. Rounded factors come to three;
+  /// where bits are cut off all errors pull towards zero, and come to six of those of 2^-10.
+  private struct Gradients {
+    let found: [Float]
+    let expected: [Float]
+    let variances: [Double]
+    var bounds: [Double] { variances.map { 8 * $0.squareRoot() } }
+    var most: Double { Double(expected.map(abs).max() ?? 0) }
+    var errors: [Double] { zip(found, expected).map { abs(Double($0) - Double($1)) } }
+  }
+
+  private func gradients(multiplies: Bool, massPower: Float) throws -> Gradients {
     var (first, second) = (SeededRandom(seed: 3), SeededRandom(seed: 3))
-    let (card, host) = (try onCard(), try onHost())
+    let (card, host) = (try onCard(multiplies: multiplies), try onHost())
     fill(card, &first)
     fill(host, &second)
     let (mine, theirs) = (model(&first), model(&second))
     let weights = RowWeights(positive: ContributionCode.threshold, massPower: massPower)
     let found = card.gradient(mine, tokens: batch, weights: weights)
+    try card.settle(mine)
     host.forward(theirs, tokens: batch)
     let loss = host.backward(theirs, tokens: batch, weights: weights)
-    #expect(abs(found.loss - loss) < 1e-5)
-    let expected = (0..<theirs.count).map { host.gradients[$0] }
-    let most = expected.map(abs).max() ?? 0
-    #expect(most > 1e-4 && found.values.count == expected.count)
-    #expect(zip(found.values, expected).allSatisfy { abs($0 - $1) < 1e-4 * most })
+    #expect(abs(found.loss - loss) < (multiplies ? logitError * loss : 1e-5))
+    #expect(found.values.count == theirs.count)
+    return Gradients(
+      found: found.values, expected: (0..<theirs.count).map { host.gradients[$0] },
+      variances: variances(theirs, host, weights))
+  }
+
+  /// How factors of TF32 scatter the gradient: H = X Aᵀ and Z = H B, hence G = w · (σ(Z) − y), of
+  /// which the bias gets the sums, Hᵀ G and (G Bᵀ)ᵀ X.
+  private func variances(
+    _ model: LowRankModel, _ host: LowRankTrainer, _ weights: RowWeights
+  ) -> [Double] {
+    func matrix(_ base: UnsafePointer<Float>, rows: Int, columns: Int) -> UncertainMatrix {
+      UncertainMatrix(
+        (0..<rows).map { row in (0..<columns).map { Double(base[row * columns + $0]) } })
+    }
+    let x = matrix(host.x.base, rows: batch, columns: model.width)
+    let b = matrix(model.b, rows: rank, columns: model.paddedRows)
+    let h = x * matrix(model.a, rows: rank, columns: model.width).turned
+    var g = h * b
+    var counts = [Int](repeating: 0, count: 256)
+    for i in 0..<batch * rows { counts[Int(host.codes[i])] += 1 }
+    let table = weights.table(counts: counts)
+    for t in 0..<batch {
+      for row in 0..<model.paddedRows {
+        let code = row < rows ? host.codes[t * rows + row] : 0
+        let weight = row < rows ? Double(table[Int(code)]) : 0
+        let z = g.values[t][row] + Double(model.bias[row])
+        g.values[t][row] = weight * (1 / (1 + exp(-z)) - (code >= weights.positive ? 1 : 0))
+        // σ is nowhere steeper than 1 / 4.
+        g.variances[t][row] *= weight * weight / 16
+      }
+    }
+    let ofA = (g * b.turned).turned * x
+    let ofBias = (0..<model.paddedRows).map { row in g.variances.map { $0[row] }.reduce(0, +) }
+    return ofA.variances.flatMap { $0 } + (h.turned * g).variances.flatMap { $0 } + ofBias
+  }
+
+  @Test(arguments: [Float(0), 1])
+  func `the card's gradient is the processor's`(massPower: Float) throws {
+    let gradients = try gradients(multiplies: false, massPower: massPower)
+    let most = gradients.most
+    #expect(most > 1e-4 && gradients.errors.allSatisfy { $0 < 1e-4 * most })
+  }
+
+  @Test(arguments: [Float(0), 1])
+  func `the library's gradient is the processor's but for factors of TF32`(
+    massPower: Float
+  ) throws {
+    let gradients = try gradients(multiplies: true, massPower: massPower)
+    let (most, errors) = (gradients.most, gradients.errors)
+    // Beside them 1e-6 for what is float32 on either side.
+    #expect(zip(errors, gradients.bounds).allSatisfy { $0 <= $1 + 1e-6 * most })
+    #expect((gradients.bounds.max() ?? 1) < 8e-3 * most)
+    #expect((errors.max() ?? 0) > 1e-5 * most, "factors are rounded")
+  }
+
+  /// Values after four steps, and the loss before the last one.
+  private func trained(by trainer: any PredictorTrainer) throws -> (values: [Float], loss: Double) {
+    var random = SeededRandom(seed: 5)
+    let model = model(&random)
+    var loss = 0.0
+    for _ in 0..<4 {
+      fill(trainer, &random)
+      loss = trainer.step(
+        model, tokens: batch,
+        weights: RowWeights(positive: ContributionCode.threshold, massPower: 0),
+        learningRate: 0.01)
+    }
+    #expect(model.steps == 4)
+    try trainer.settle(model)
+    // A visitor's logits are those of what was settled.
+    let copy = LowRankModel(rank: rank, hidden: hidden, rows: rows)
+    copy.values.base.update(from: model.values.base, count: model.count)
+    trainer.forward(model, tokens: batch)
+    let own = (0..<rows).map { trainer.scores(batch - 1)[$0] }
+    trainer.forward(copy, tokens: batch)
+    #expect((0..<rows).map { trainer.scores(batch - 1)[$0] } == own)
+    return ((0..<model.count).map { model.values.base[$0] }, loss)
   }
 
   @Test func `steps on the card are the processor's, and the same each time`() throws {
-    var trained: [[Float]] = []
-    for place in 0..<3 {
-      var random = SeededRandom(seed: 5)
-      let trainer: any PredictorTrainer = place == 0 ? try onHost() : try onCard()
-      let model = model(&random)
-      for _ in 0..<4 {
-        fill(trainer, &random)
-        _ = trainer.step(
-          model, tokens: batch,
-          weights: RowWeights(positive: ContributionCode.threshold, massPower: 0),
-          learningRate: 0.01)
-      }
-      #expect(model.steps == 4)
-      try trainer.settle(model)
-      trained.append((0..<model.count).map { model.values.base[$0] })
-      // A visitor's logits are those of what was settled.
-      let copy = LowRankModel(rank: rank, hidden: hidden, rows: rows)
-      copy.values.base.update(from: model.values.base, count: model.count)
-      trainer.forward(model, tokens: batch)
-      let own = (0..<rows).map { trainer.scores(batch - 1)[$0] }
-      trainer.forward(copy, tokens: batch)
-      #expect((0..<rows).map { trainer.scores(batch - 1)[$0] } == own)
-    }
-    #expect(trained[1] == trained[2])
-    let moved = zip(trained[0], trained[1]).map { abs($0 - $1) }.max() ?? 1
+    let host = try trained(by: onHost()).values
+    let card = try trained(by: onCard()).values
+    #expect(try trained(by: onCard()).values == card)
+    let moved = zip(host, card).map { abs($0 - $1) }.max() ?? 1
     // AdamW's first steps have the gradient's sign: rounding alone must not turn one.
     #expect(moved < 2e-3)
+  }
+
+  @Test
+  func `steps by the library are the same each time, and as good as the processor's`() throws {
+    let (own, host) = (try trained(by: onCard()), try trained(by: onHost()))
+    let library = try trained(by: onCard(multiplies: true))
+    #expect(try trained(by: onCard(multiplies: true)).values == library.values)
+    #expect(own.values != library.values, "the library is used")
+    // A lane whose gradient is next to nothing may go either way, which the loss does not see.
+    #expect(abs(library.loss - host.loss) < logitError * host.loss)
+  }
+
+  @Test(.enabled(if: !TestCard.isReal, "a real library refuses nothing"))
+  func `a training product that the library refuses ends the training`() throws {
+    var functions = dejavu_blaslt()
+    dejavu_emulated_products(&functions)
+    functions.propose = { _, _, _, _, _, _, _, _, _, _ in 15 }
+    let trainer = try onCard(products: ProductLibrary(functions: functions, path: "refusing"))
+    do {
+      _ = try trained(by: trainer)
+      Issue.record("nothing was refused")
+    } catch {
+      #expect("\(error)".contains("DEJAVU_CUBLASLT=off"), "\(error)")
+    }
+  }
+
+  @Test func `a training's place says what multiplies`() throws {
+    let names = try [false, true].map {
+      try TrainingPlace(try card(TinyModel.opt.model(), multiplies: $0)).name
+    }
+    #expect(names[0].hasSuffix(" 64 own kernels"), "\(names[0])")
+    #expect(names[1].contains(" 64 cuBLASLt 1"), "\(names[1])")
   }
 }

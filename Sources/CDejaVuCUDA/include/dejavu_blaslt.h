@@ -13,13 +13,15 @@
 typedef void *dejavu_blaslt_handle;
 typedef dejavu_blaslt_handle _Nullable *dejavu_blaslt_out;
 
-/// Numbers by which the library knows what it is told: types of elements, sums in float32 (never TF32),
-/// how a factor is read, and what is done to a sum before it is stored.
+/// Numbers by which the library knows what it is told: types of elements, sums in float32 of factors as
+/// they are, or of float32 factors of which tensor cores read 10 bits of mantissa (TF32), how a factor is
+/// read, and what is done to a sum before it is stored.
 enum {
   dejavu_blaslt_float32 = 0,
   dejavu_blaslt_float16 = 2,
   dejavu_blaslt_bfloat16 = 14,
   dejavu_blaslt_sums_float32 = 68,
+  dejavu_blaslt_sums_tf32 = 77,
   dejavu_blaslt_as_is = 0,
   dejavu_blaslt_transposed = 1,
   dejavu_blaslt_plain = 1,

@@ -1,5 +1,6 @@
-// Training of predictors: how the loss bends logits, the sums behind it, AdamW. The products are those
-// of prompts (prompt.cu), in float32.
+// Training of predictors: how the loss bends logits, the sums behind it, AdamW. The products are
+// cuBLASLt's in TF32, or without it the kernels of prompts (prompt.cu) in float32, which alone need
+// transpose_rows.
 
 /// How often each contribution's code stands among a minibatch's. Whole numbers: any order adds up to
 /// the same.

@@ -48,7 +48,7 @@ struct MachineDescription {
       let capability = "\(device.capability / 10).\(device.capability % 10)"
       return (
         "\(device.name), compute capability \(capability), "
-          + "\(Quantity.bytes(device.freeBytes)) free; prompts are multiplied by "
+          + "\(Quantity.bytes(device.freeBytes)) free; prompts and training are multiplied by "
           + ProductLibrary.describe(device.products), true
       )
     } catch BackendError.unavailable(_, let reason) {
