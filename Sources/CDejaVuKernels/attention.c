@@ -68,6 +68,11 @@ static void fetch_ahead(const void *stream) {
     __builtin_prefetch((const char *)stream + byte, 0, 2);
 }
 
+/// The same for rows of weights: kernels of codes ask for their next rows themselves.
+static void fetch_rows(const dejavu_attention_job *job, const void *rows) {
+  if (!dejavu_is_coded(job->weight_type)) fetch_ahead(rows);
+}
+
 static size_t cache_offset(const dejavu_attention_job *job, size_t group, size_t position) {
   return (group * job->capacity + position) * job->padded_h * size_of(job->cache_type);
 }
@@ -100,12 +105,13 @@ static void round_inputs(const dejavu_attention_job *job) {
   }
 }
 
-/// y[t · y_stride + r] = w[r] · input of position + t, for positions whose inputs lie in a row.
+/// y[t · y_stride + r] = w[r] · input of position + t, for positions whose inputs lie in a row; `next` are the
+/// rows that are read afterwards.
 static void project_rows(const dejavu_attention_job *job, float *y, size_t y_stride, const void *w,
-                         size_t rows, size_t position, size_t positions) {
+                         size_t rows, const void *next, size_t position, size_t positions) {
   size_t slot = slot_of(job, position), bytes = dejavu_rounded_bytes(job->d);
   if (dejavu_is_coded(job->weight_type)) {
-    job->kernels->coded_dot_rows(y, y_stride, w, job->row_stride, rows,
+    job->kernels->coded_dot_rows(y, y_stride, w, job->row_stride, rows, next,
                                  (const char *)job->rounded + slot * bytes, bytes, positions,
                                  job->d, job->weight_type);
     return;
@@ -117,13 +123,14 @@ static void project_rows(const dejavu_attention_job *job, float *y, size_t y_str
 
 /// Rows first..<first + count of a group's key or value projection for all owed positions.
 static void project_owed(const dejavu_attention_job *job, size_t group, const void *matrix,
-                         const float *bias, float *out, size_t first, size_t count) {
+                         const float *bias, float *out, size_t first, size_t count,
+                         const void *next) {
   size_t from = owed_from(job, group), total = job->position + 1 - from;
   const void *w = row_of(matrix, group * job->h + first, job->row_stride);
   for (size_t done = 0; done < total;) {
     size_t position = from + done, run = total - done, slot = slot_of(job, position);
     if (job->window > 0 && run > job->window - slot) run = job->window - slot;
-    project_rows(job, out + done * job->padded_h + first, job->padded_h, w, count, position, run);
+    project_rows(job, out + done * job->padded_h + first, job->padded_h, w, count, next, position, run);
     done += run;
   }
   if (bias)
@@ -149,14 +156,16 @@ static void remember(const dejavu_attention_job *job, size_t group, group_scratc
 }
 
 static void project_queries(const dejavu_attention_job *job, size_t group, float *queries,
-                            size_t first, size_t count) {
+                            size_t first, size_t count, const void *next) {
   for (size_t lane = first; lane < first + count;) {
     // Heads are padded in scratch, so a run of rows ends with its head.
     size_t head = lane / job->h, offset = lane % job->h, run = job->h - offset;
     if (run > first + count - lane) run = first + count - lane;
     size_t row = group * job->heads_per_group * job->h + lane;
     float *out = queries + head * job->padded_h + offset;
-    project_rows(job, out, 0, row_of(job->query, row, job->row_stride), run, job->position, 1);
+    const void *own = row_of(job->query, row, job->row_stride);
+    const void *then = lane + run < first + count ? row_of(own, run, job->row_stride) : next;
+    project_rows(job, out, 0, own, run, then, job->position, 1);
     for (size_t i = 0; job->query_bias && i < run; i++) out[i] += job->query_bias[row + i];
     lane += run;
   }
@@ -185,23 +194,26 @@ static void attend_group(const dejavu_attention_job *job, size_t group, group_sc
 
 /// acc[columns] += context · output rows of one group, columns first..<first + count.
 static void project_output(const dejavu_attention_job *job, size_t group, const float *context,
-                           float *acc, size_t first, size_t count) {
+                           float *acc, size_t first, size_t count, const void *next) {
   for (size_t i = 0; i < job->heads_per_group; i++) {
     size_t row = (group * job->heads_per_group + i) * job->h;
-    dejavu_add_rows(job->kernels, job->weight_type, acc,
-                    row_of(job->output, row, job->row_stride), job->row_stride,
-                    context + i * job->padded_h, job->h, first, first + count, job->d,
+    const void *own = row_of(job->output, row, job->row_stride);
+    const void *then =
+        i + 1 < job->heads_per_group ? row_of(own, job->h, job->row_stride) : next;
+    dejavu_add_rows(job->kernels, job->weight_type, acc, own, job->row_stride,
+                    context + i * job->padded_h, job->h, then, first, first + count, job->d,
                     job->output_scales, row);
   }
 }
 
-static void settle_group(const dejavu_attention_job *job, size_t entry) {
+static void settle_group(const dejavu_attention_job *job, size_t entry, const void *next) {
   size_t group = group_at(job, entry);
   group_scratch s = scratch_at(job, entry);
-  fetch_ahead(row_of(job->value, group * job->h, job->row_stride));
-  project_owed(job, group, job->key, job->key_bias, s.keys, 0, job->h);
+  const void *values = row_of(job->value, group * job->h, job->row_stride);
+  fetch_rows(job, values);
+  project_owed(job, group, job->key, job->key_bias, s.keys, 0, job->h, values);
   fetch_ahead((const char *)job->keys + cache_offset(job, group, job->first_visible));
-  project_owed(job, group, job->value, job->value_bias, s.values, 0, job->h);
+  project_owed(job, group, job->value, job->value_bias, s.values, 0, job->h, next);
   remember(job, group, s);
 }
 
@@ -209,6 +221,10 @@ static void settle_group(const dejavu_attention_job *job, size_t entry) {
 
 static const void *first_query(const dejavu_attention_job *job, size_t entry) {
   return row_of(job->query, group_at(job, entry) * job->heads_per_group * job->h, job->row_stride);
+}
+
+static const void *first_output(const dejavu_attention_job *job, size_t group) {
+  return row_of(job->output, group * job->heads_per_group * job->h, job->row_stride);
 }
 
 static void fused_chunk(void *context, size_t slice, size_t thread) {
@@ -220,14 +236,16 @@ static void fused_chunk(void *context, size_t slice, size_t thread) {
   for (size_t entry = slice * job->count / job->slices; entry < end; entry++) {
     size_t group = group_at(job, entry);
     group_scratch s = scratch_at(job, entry);
-    fetch_ahead(row_of(job->key, group * job->h, job->row_stride));
-    project_queries(job, group, s.queries, 0, job->heads_per_group * job->h);
-    settle_group(job, entry);
+    const void *keys = row_of(job->key, group * job->h, job->row_stride);
+    const void *next = entry + 1 < end ? first_query(job, entry + 1) : NULL;
+    fetch_rows(job, keys);
+    project_queries(job, group, s.queries, 0, job->heads_per_group * job->h, keys);
+    settle_group(job, entry, first_output(job, group));
     uint64_t attending = clock_of(job);
     attend_group(job, group, s);
     note_cache(job, thread, attending);
-    if (entry + 1 < end) fetch_ahead(first_query(job, entry + 1));
-    project_output(job, group, s.context, acc, 0, job->d);
+    if (next) fetch_rows(job, next);
+    project_output(job, group, s.context, acc, 0, job->d, next);
   }
   note_all(job, thread, start);
 }
@@ -244,9 +262,10 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   size_t lanes = job->heads_per_group * job->h;
   size_t q0 = part * lanes / c->parts, q1 = (part + 1) * lanes / c->parts;
   size_t k0 = part * job->h / c->parts, k1 = (part + 1) * job->h / c->parts;
-  project_queries(job, group, s.queries, q0, q1 - q0);
-  project_owed(job, group, job->key, job->key_bias, s.keys, k0, k1 - k0);
-  project_owed(job, group, job->value, job->value_bias, s.values, k0, k1 - k0);
+  project_queries(job, group, s.queries, q0, q1 - q0, row_of(job->key, group * job->h + k0, job->row_stride));
+  project_owed(job, group, job->key, job->key_bias, s.keys, k0, k1 - k0,
+               row_of(job->value, group * job->h + k0, job->row_stride));
+  project_owed(job, group, job->value, job->value_bias, s.values, k0, k1 - k0, NULL);
   note_all(job, thread, start);
 }
 
@@ -280,8 +299,8 @@ static void output_chunk(void *context, size_t chunk, size_t thread) {
   memset(acc + first, 0, (end - first) * sizeof(float));
   size_t last = (slice + 1) * job->count / job->slices;
   for (size_t entry = slice * job->count / job->slices; entry < last; entry++)
-    project_output(job, group_at(job, entry), scratch_at(job, entry).context, acc, first,
-                   end - first);
+    project_output(job, group_at(job, entry), scratch_at(job, entry).context, acc, first, end - first,
+                   entry + 1 < last ? first_output(job, group_at(job, entry + 1)) : NULL);
   note_all(job, thread, start);
 }
 
@@ -299,7 +318,7 @@ void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, 
 
 static void settle_chunk(void *context, size_t entry, size_t thread) {
   (void)thread;
-  settle_group(((attention_context *)context)->job, entry);
+  settle_group(((attention_context *)context)->job, entry, NULL);
 }
 
 void dejavu_attention_settle(dejavu_team *team, const dejavu_attention_job *job) {

@@ -24,10 +24,11 @@ dejavu_rows_read dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_t
 }
 
 void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *acc,
-                     const void *w, size_t w_stride, const float *a, size_t rows, size_t first,
-                     size_t end, size_t d, dejavu_scale_rows scales, size_t row) {
+                     const void *w, size_t w_stride, const float *a, size_t rows,
+                     const void *next, size_t first, size_t end, size_t d,
+                     dejavu_scale_rows scales, size_t row) {
   if (dejavu_is_coded(weight_type)) {
-    kernels->coded_axpy_rows(acc, w, w_stride, a, rows, first, end, d,
+    kernels->coded_axpy_rows(acc, w, w_stride, a, rows, next, first, end, d,
                              type_of(weight_type, scales), scales, row);
   } else {
     const char *part = (const char *)w + first * size_of(weight_type);
@@ -116,8 +117,9 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   size_t rows = c->rows - first < c->chunk_rows ? c->rows - first : c->chunk_rows;
   float *y = c->y + first;
   const char *w = c->w + first * c->w_stride;
+  const char *next = first + rows < c->rows ? w + rows * c->w_stride : NULL;
   if (dejavu_is_coded(c->weight_type))
-    c->kernels->coded_dot_rows(y, c->y_stride, w, c->w_stride, rows, c->rounded,
+    c->kernels->coded_dot_rows(y, c->y_stride, w, c->w_stride, rows, next, c->rounded,
                                dejavu_rounded_bytes(c->d), c->tokens, c->d, c->weight_type);
   else
     c->kernels->rows[c->weight_type].dot_rows(y, c->y_stride, w, c->w_stride, rows, c->x,

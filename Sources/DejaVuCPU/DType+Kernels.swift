@@ -67,7 +67,7 @@ extension UnsafePointer<dejavu_kernels> {
   ) {
     dejavu_add_rows(
       self, code, acc, matrix.base + first * matrix.stride, matrix.stride, values,
-      count, 0, matrix.paddedColumns, matrix.paddedColumns, matrix.scaleRows, first)
+      count, nil, 0, matrix.paddedColumns, matrix.paddedColumns, matrix.scaleRows, first)
   }
 
   /// The kernels over rows stored as `dtype`.

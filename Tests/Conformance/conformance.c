@@ -197,8 +197,8 @@ static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int 
     k->coded_round(rounded[0] + t * bytes, x + t * d, d, format);
     plain->coded_round(rounded[1] + t * bytes, x + t * d, d, format);
   }
-  k->coded_dot_rows(y, ROWS, w, stride, ROWS, rounded[0], bytes, TOKENS, d, format);
-  plain->coded_dot_rows(z, ROWS, w, stride, ROWS, rounded[1], bytes, TOKENS, d, format);
+  k->coded_dot_rows(y, ROWS, w, stride, ROWS, w, rounded[0], bytes, TOKENS, d, format);
+  plain->coded_dot_rows(z, ROWS, w, stride, ROWS, NULL, rounded[1], bytes, TOKENS, d, format);
   float *a = zeros_of(d), *b = zeros_of(d), *c = zeros_of(d), weights = 0, norm = 0;
   for (size_t i = 0; i < ROWS * d; i++) weights = fmaxf(weights, fabsf(wide[i]));
   expect("coded_dot_rows", y, z, TOKENS * ROWS, 2e-7f * weights * (float)(d << bits) / 2);
@@ -206,15 +206,15 @@ static void check_coded(const dejavu_kernels *k, int32_t bits, int32_t log, int 
     for (size_t r = 0; r < ROWS; r++)
       for (size_t i = 0; i < d; i++) exact[t * ROWS + r] += x[t * d + i] * wide[r * d + i];
   expect("rounding of a product", y, exact, TOKENS * ROWS, off * weights * (float)d);
-  k->coded_axpy_rows(a, w, stride, x, ROWS, 0, d, d, format, OWN, 0);
-  plain->coded_axpy_rows(b, w, stride, x, ROWS, 0, d, d, format, OWN, 0);
+  k->coded_axpy_rows(a, w, stride, x, ROWS, w, 0, d, d, format, OWN, 0);
+  plain->coded_axpy_rows(b, w, stride, x, ROWS, NULL, 0, d, d, format, OWN, 0);
   for (size_t r = 0; r < ROWS; r++)
     for (size_t i = 0; i < d; i++) c[i] += x[r] * wide[r * d + i], norm += fabsf(x[r]);
   expect("coded_axpy_rows", a, b, d, 1e-5f * (float)(1 << bits) / 2);
   expect("rounding of a sum", a, c, d, off * 4 * ROWS * weights * (float)(1 << bits));
   if (d > 128) {
     memset(b, 0, d * sizeof(float));
-    k->coded_axpy_rows(b, w, stride, x, ROWS, 128, d, d, format, OWN, 0);
+    k->coded_axpy_rows(b, w, stride, x, ROWS, NULL, 128, d, d, format, OWN, 0);
     expect("coded_axpy_rows of a part", b + 128, a + 128, d - 128, 0);
   }
   free(w), free(wide), free(same), free(rounded[0]), free(rounded[1]), free(a), free(b), free(c);
@@ -315,13 +315,13 @@ static void check_shared(const dejavu_kernels *k, int32_t bits, size_t group, in
     for (size_t i = 0; i < d && r >= SKIP; i++) c[i] += x[r - SKIP] * wide[r * d + i];
     for (size_t i = 0; i < d; i++) greatest = fmaxf(greatest, fabsf(wide[r * d + i]));
   }
-  k->coded_axpy_rows(a, w + SKIP * stride, stride, x, ROWS - SKIP, 0, d, d, format, scales, SKIP);
-  plain->coded_axpy_rows(b, w + SKIP * stride, stride, x, ROWS - SKIP, 0, d, d, format, scales, SKIP);
+  k->coded_axpy_rows(a, w + SKIP * stride, stride, x, ROWS - SKIP, NULL, 0, d, d, format, scales, SKIP);
+  plain->coded_axpy_rows(b, w + SKIP * stride, stride, x, ROWS - SKIP, NULL, 0, d, d, format, scales, SKIP);
   expect("coded_axpy_rows of shared scales", a, b, d, 2e-6f * (float)(1 << bits));
   expect("rounding of such a sum", a, c, d, off * ROWS * greatest + 1e-6f * (float)(1 << bits));
   if (d > 128) {
     memset(b, 0, 2 * d * sizeof(float));
-    k->coded_axpy_rows(b, w + SKIP * stride, stride, x, ROWS - SKIP, 128, d, d, format, scales, SKIP);
+    k->coded_axpy_rows(b, w + SKIP * stride, stride, x, ROWS - SKIP, NULL, 128, d, d, format, scales, SKIP);
     expect("a part of such a sum", b + 128, a + 128, d - 128, 0);
   }
   free(w), free((void *)scales.base), free(wide), free(same), free(a), free(b), free(c);
@@ -356,7 +356,7 @@ static void check_shared_mlp(const dejavu_kernels *k, int32_t bits, size_t group
   for (size_t e = 0; e < count; e++) {
     size_t n = listed ? (size_t)list[e] : e;
     float dots[2];
-    k->coded_dot_rows(dots, 1, bundle + n * rows * stride, stride, rows - 1, rounded, 0, 1, d,
+    k->coded_dot_rows(dots, 1, bundle + n * rows * stride, stride, rows - 1, NULL, rounded, 0, 1, d,
                       format);
     float act = fmaxf(dots[0] + bias[n], 0) * (gated ? dots[1] + bias[n] : 1);
     if (act == 0) continue;

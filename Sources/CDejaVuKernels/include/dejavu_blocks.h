@@ -19,10 +19,11 @@ dejavu_rows_read dejavu_mlp_rows(const dejavu_kernels *kernels, int32_t weight_t
                                  size_t first, size_t count, float *acc);
 /// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end of rows of d; first is at a multiple of 128
 /// where the rows are coded. `w` is row `row` of its matrix; where rows share scales, acc has room
-/// for 2 · d.
+/// for 2 · d. `next`: where rows lie that are read afterwards, or NULL.
 void dejavu_add_rows(const dejavu_kernels *kernels, int32_t weight_type, float *acc,
-                     const void *w, size_t w_stride, const float *a, size_t rows, size_t first,
-                     size_t end, size_t d, dejavu_scale_rows scales, size_t row);
+                     const void *w, size_t w_stride, const float *a, size_t rows,
+                     const void *_Nullable next, size_t first, size_t end, size_t d,
+                     dejavu_scale_rows scales, size_t row);
 /// Row `row` of a matrix, d columns as floats; `w` is where it lies.
 void dejavu_widen_row(const dejavu_kernels *kernels, int32_t weight_type, float *out,
                       const void *w, size_t d, dejavu_scale_rows scales, size_t row);

@@ -197,13 +197,14 @@ typedef struct {
   void (*coded_round)(void *out, const float *x, size_t d, int32_t format);
   /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes.
   void (*coded_dot_rows)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
-                         const void *x, size_t x_stride, size_t tokens, size_t d, int32_t format);
+                         const void *_Nullable next, const void *x, size_t x_stride, size_t tokens,
+                         size_t d, int32_t format);
   /// acc[c] += Σ_r a[r] · w[r, c] for columns first..<end, first at a block of 128 columns. Where
   /// rows share scales, w is row `row` of the matrix, and behind acc[d] lies room for d floats more,
   /// in which codes are summed.
   void (*coded_axpy_rows)(float *acc, const void *w, size_t w_stride, const float *a, size_t rows,
-                          size_t first, size_t end, size_t d, int32_t format,
-                          dejavu_scale_rows scales, size_t row);
+                          const void *_Nullable next, size_t first, size_t end, size_t d,
+                          int32_t format, dejavu_scale_rows scales, size_t row);
   /// `mlp_rows` of coded rows; `rounded` is the job's x; acc as in `coded_axpy_rows`.
   dejavu_rows_read (*coded_mlp_rows)(const dejavu_mlp_job *job, int32_t format,
                                      const void *rounded, size_t first, size_t count, float *acc);

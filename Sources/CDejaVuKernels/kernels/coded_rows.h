@@ -1,4 +1,4 @@
-// Kernels over coded rows, whatever their format: products, sums, the MLP block, matrix products.
+// Kernels over coded rows, whatever their format: products, sums, matrix products.
 
 /// Expands BODY(bits, group, narrow) for the format of `s`, all known when compiling.
 #define CODED_WIDTHS(s, bits, group, BODY)                \
@@ -26,14 +26,24 @@ static void dot_quad(float y[CODED_QUAD], const uint8_t *const rows[CODED_QUAD],
                      const coded_vector *x, const coded_shape *s,
                      const uint8_t *const ahead[CODED_QUAD],
                      const uint8_t *const also[CODED_QUAD]) {
-#define BODY(bits, group, narrow) \
-  dot_some(y, rows, x, s, ahead, also, bits, group, narrow, CODED_QUAD)
+#define BODY(bits, group, narrow)                                                        \
+  dot_some(y, rows, x, s, (coded_asks){ahead, also, NULL}, bits, group, narrow, CODED_QUAD)
+  CODED_FORMATS(s, BODY);
+#undef BODY
+}
+
+/// The same of a stream.
+static void dot_streamed(float y[CODED_QUAD], const uint8_t *const rows[CODED_QUAD],
+                         const coded_vector *x, const coded_shape *s, coded_stream *stream) {
+#define BODY(bits, group, narrow)                                                        \
+  dot_some(y, rows, x, s, (coded_asks){NULL, NULL, stream}, bits, group, narrow, CODED_QUAD)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
 
 static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const coded_shape *s) {
-#define BODY(bits, group, narrow) dot_some(y, &row, x, s, &row, &row, bits, group, narrow, 1)
+#define BODY(bits, group, narrow)                                                        \
+  dot_some(y, &row, x, s, (coded_asks){&row, NULL, NULL}, bits, group, narrow, 1)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
@@ -41,7 +51,8 @@ static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const c
 static void add_octet(coded_sum *sum, const uint8_t *const rows[CODED_OCTET],
                       const float a[CODED_OCTET], const uint8_t *const ahead[CODED_OCTET],
                       const coded_shape *s) {
-#define BODY(bits, group, narrow) add_some(sum, rows, a, ahead, 2, s, bits, group, narrow)
+#define BODY(bits, group, narrow)                                                        \
+  add_some(sum, rows, a, (coded_asks){ahead, NULL, NULL}, 2, s, bits, group, narrow)
   CODED_FORMATS(s, BODY);
 #undef BODY
 }
@@ -49,9 +60,25 @@ static void add_octet(coded_sum *sum, const uint8_t *const rows[CODED_OCTET],
 static void add_quad(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
                      const float a[CODED_QUAD], const uint8_t *const ahead[CODED_QUAD],
                      const coded_shape *s) {
-#define BODY(bits, group, narrow) add_some(sum, rows, a, ahead, 1, s, bits, group, narrow)
+#define BODY(bits, group, narrow)                                                        \
+  add_some(sum, rows, a, (coded_asks){ahead, NULL, NULL}, 1, s, bits, group, narrow)
   CODED_FORMATS(s, BODY);
 #undef BODY
+}
+
+/// The same of a stream.
+static void add_streamed(coded_sum *sum, const uint8_t *const rows[CODED_QUAD],
+                         const float a[CODED_QUAD], coded_stream *stream, const coded_shape *s) {
+#define BODY(bits, group, narrow)                                                        \
+  add_some(sum, rows, a, (coded_asks){NULL, NULL, stream}, 1, s, bits, group, narrow)
+  CODED_FORMATS(s, BODY);
+#undef BODY
+}
+
+/// Notes that rows were added, and what zeros subtract once there are enough.
+static void note_added(coded_sum *sum, size_t rows, const coded_shape *s) {
+  sum->rows += rows;
+  if (sum->rows >= (s->shared ? CODED_SHARED_ROWS : CODED_ROWS)) finish_sum(sum, s);
 }
 
 /// Adds up to eight rows; those that are missing add nothing. Lines of `ahead` are asked for.
@@ -65,8 +92,7 @@ static void add_few(coded_sum *sum, const uint8_t *const rows[], const float a[]
   }
   if (count > CODED_QUAD) add_octet(sum, all, factors, ahead, s);
   else add_quad(sum, all, factors, ahead, s);
-  sum->rows += count > CODED_QUAD ? CODED_OCTET : CODED_QUAD;
-  if (sum->rows >= (s->shared ? CODED_SHARED_ROWS : CODED_ROWS)) finish_sum(sum, s);
+  note_added(sum, count > CODED_QUAD ? CODED_OCTET : CODED_QUAD, s);
 }
 
 static void widen_row(float *out, const uint8_t *row, const coded_shape *s, size_t first,
@@ -78,57 +104,71 @@ static void widen_row(float *out, const uint8_t *row, const coded_shape *s, size
   else widen_some(out, row, s, first, end, 2);
 }
 
+/// Rows that lie one behind the other, and where those lie that are read after them, or NULL.
+typedef struct {
+  const uint8_t *first, *next;
+  size_t stride, count;
+} coded_run;
+
+/// Row r of a run or, behind its end, of the next one; where there is none, a row that is at hand.
+static inline const uint8_t *run_row(const coded_run *run, size_t r) {
+  if (r < run->count) return run->first + r * run->stride;
+  if (run->next) return run->next + (r - run->count) * run->stride;
+  return run->first + (run->count - 1) * run->stride;
+}
+
 static void kernel_coded_dot_rows(float *y, size_t y_stride, const void *w, size_t w_stride,
-                                  size_t rows, const void *x, size_t x_stride, size_t tokens,
-                                  size_t d, int32_t format) {
+                                  size_t rows, const void *next, const void *x, size_t x_stride,
+                                  size_t tokens, size_t d, int32_t format) {
   coded_shape s = coded_shape_of(format, d);
-  const uint8_t *first = w;
+  coded_run run = {w, next, w_stride, rows};
   for (size_t r = 0; r < rows; r += CODED_QUAD) {
     const uint8_t *quad[CODED_QUAD], *ahead[CODED_QUAD];
     for (size_t i = 0; i < CODED_QUAD; i++) {
-      quad[i] = first + (r + i) * w_stride;
-      ahead[i] = quad[i] + CODED_LEAD * w_stride;
+      quad[i] = run.first + (r + i) * w_stride;
+      ahead[i] = run_row(&run, r + i + CODED_LEAD);
     }
     for (size_t t = 0; t < tokens; t++) {
       coded_vector v = coded_vector_at((const char *)x + t * x_stride, &s);
       float *out = y + t * y_stride + r;
-      if (r + CODED_QUAD <= rows) dot_quad(out, quad, &v, &s, t == 0 ? ahead : quad, quad);
+      if (r + CODED_QUAD <= rows) dot_quad(out, quad, &v, &s, t == 0 ? ahead : quad, NULL);
       else
         for (size_t i = 0; r + i < rows; i++) dot_one(out + i, quad[i], &v, &s);
     }
   }
 }
 
-/// Adds rows that lie one behind the other.
-static void add_run(coded_sum *sum, const uint8_t *w, size_t w_stride, const float *a, size_t rows,
+/// Adds rows `from`..<`end` of a run.
+static void add_run(coded_sum *sum, const coded_run *run, const float *a, size_t from, size_t end,
                     const coded_shape *s) {
-  for (size_t r = 0; r < rows; r += CODED_OCTET) {
+  for (size_t r = from; r < end; r += CODED_OCTET) {
     const uint8_t *octet[CODED_OCTET], *ahead[CODED_OCTET];
-    size_t count = rows - r < CODED_OCTET ? rows - r : CODED_OCTET;
+    size_t count = end - r < CODED_OCTET ? end - r : CODED_OCTET;
     for (size_t i = 0; i < CODED_OCTET; i++) {
-      octet[i] = w + (r + i) * w_stride;
-      ahead[i] = octet[i] + 2 * CODED_OCTET * w_stride;
+      octet[i] = run->first + (r + i) * run->stride;
+      ahead[i] = run_row(run, r + i + 2 * CODED_OCTET);
     }
     add_few(sum, octet, a + r, count, ahead, s);
   }
 }
 
 static void kernel_coded_axpy_rows(float *acc, const void *w, size_t w_stride, const float *a,
-                                   size_t rows, size_t first, size_t end, size_t d, int32_t format,
-                                   dejavu_scale_rows scales, size_t row) {
+                                   size_t rows, const void *next, size_t first, size_t end, size_t d,
+                                   int32_t format, dejavu_scale_rows scales, size_t row) {
   coded_shape s = coded_shape_of(format, d);
+  coded_run run = {w, next, w_stride, rows};
   coded_sum sum;
   begin_sum(&sum, &s, acc, first, end);
-  for (size_t r = 0, run; r < rows; r += run) {
-    run = rows - r;
+  for (size_t r = 0, count; r < rows; r += count) {
+    count = rows - r;
     if (s.shared) {
       // As far as the group of the next row goes.
       size_t left = scales.group - (row + r) % scales.group;
-      run = run < left ? run : left;
+      count = count < left ? count : left;
       ask_for_shared(shared_row(scales, row + r), &s);
       enter_group(&sum, &s, shared_row(scales, row + r));
     }
-    add_run(&sum, (const uint8_t *)w + r * w_stride, w_stride, a + r, run, &s);
+    add_run(&sum, &run, a, r, r + count, &s);
   }
   finish_sum(&sum, &s);
 }
@@ -138,186 +178,6 @@ static void kernel_coded_widen(float *out, const void *row, size_t first, size_t
   coded_shape s = coded_shape_of(format, d);
   widen_row(out, row, &s, first, end);
   if (s.shared) share_scales(out, scales, &s, first, end);
-}
-
-// The MLP block ----------------------------------------------------------------------------------
-
-/// Down rows on their way into the cache, oldest first; four at a time are added:
-/// with eight, memory would rest while they are added and choke while activations are computed. Where all are
-/// read, `cursor` is the first entry whose down row has not been asked for; elsewhere the first
-/// `asked` of those that wait have been.
-typedef struct {
-  const uint8_t *rows[3 * CODED_QUAD];
-  /// The scales that each of them shares, or NULL.
-  const uint8_t *shared[3 * CODED_QUAD];
-  float a[3 * CODED_QUAD];
-  size_t count, asked, cursor;
-  dejavu_rows_read read;
-  /// The row of scales that was asked for last.
-  const uint8_t *last;
-} coded_pending;
-
-/// How many of the oldest rows are added next: four, or all of a group that others follow; 0 where
-/// more of their group may come. Only rows of one group share a sum, so that which rows meet depends
-/// on what is added alone.
-static size_t coded_ready(const coded_pending *pending) {
-  size_t count = 0;
-  while (count < CODED_QUAD && count < pending->count &&
-         pending->shared[count] == pending->shared[0])
-    count++;
-  return count == CODED_QUAD || count < pending->count ? count : 0;
-}
-
-/// Adds the oldest rows.
-static void add_pending(coded_pending *pending, size_t count, coded_sum *sum,
-                        const uint8_t *const ahead[CODED_QUAD], const coded_shape *s) {
-  enter_group(sum, s, pending->shared[0]);
-  add_few(sum, pending->rows, pending->a, count, ahead, s);
-  pending->count -= count;
-  pending->asked -= pending->asked < count ? pending->asked : count;
-  for (size_t i = 0; i < pending->count; i++) {
-    pending->rows[i] = pending->rows[i + count];
-    pending->shared[i] = pending->shared[i + count];
-    pending->a[i] = pending->a[i + count];
-  }
-}
-
-static inline size_t coded_neuron(const dejavu_mlp_job *job, size_t entry) {
-  return job->list ? (size_t)job->list[entry] : entry;
-}
-
-static inline const uint8_t *coded_row(const dejavu_mlp_job *job, size_t entry, size_t row) {
-  size_t first = job->nested ? job->nested->low_bytes : job->row_stride;
-  size_t others = job->gated ? 2 : 1;
-  const uint8_t *neuron = (const uint8_t *)job->bundle +
-                          coded_neuron(job, entry) * (first + others * job->row_stride);
-  return row == 0 ? neuron : neuron + first + (row - 1) * job->row_stride;
-}
-
-/// Rows `row` of the entries from `entry` up; past the end the last one stands in.
-static inline void coded_quad(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_job *job,
-                              size_t entry, size_t end, size_t row) {
-  for (size_t i = 0; i < CODED_QUAD; i++)
-    rows[i] = coded_row(job, entry + i < end ? entry + i : end - 1, row);
-}
-
-/// Down rows to ask for: those of the next neurons, up to entry `limit`, where all are read; else
-/// those that wait and have not been asked for. `idle` stands in for those that there are not.
-static void coded_downs(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_job *job,
-                        coded_pending *pending, size_t limit, size_t end,
-                        const uint8_t *const idle[CODED_QUAD]) {
-  if (!job->skips || job->prefetches_down) {
-    if (pending->cursor < limit && pending->cursor < end) {
-      coded_quad(rows, job, pending->cursor, end, job->gated ? 2 : 1);
-      pending->cursor += CODED_QUAD;
-      return;
-    }
-    for (size_t i = 0; i < CODED_QUAD; i++) rows[i] = idle[i];
-    return;
-  }
-  for (size_t i = 0; i < CODED_QUAD; i++)
-    rows[i] = pending->asked < pending->count ? pending->rows[pending->asked++] : idle[i];
-}
-
-/// Products of the first rows of the neurons from `entry` up, where they lie in two halves.
-static void nested_firsts(float y[CODED_QUAD], const dejavu_mlp_job *job,
-                          const nested_middles *middles, size_t entry, size_t end,
-                          const uint8_t *const low[CODED_QUAD]) {
-  const dejavu_nested *n = job->nested;
-  const uint8_t *high[CODED_QUAD];
-  for (size_t i = 0; i < CODED_QUAD; i++)
-    high[i] = (const uint8_t *)n->high +
-              coded_neuron(job, entry + i < end ? entry + i : end - 1) * n->high_stride;
-  nested_quad(y, high, low, n, middles);
-}
-
-/// What the down rows of the neurons from `entry` up are multiplied by. While their other rows are
-/// multiplied, those of later neurons are asked for.
-static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
-                              const coded_vector *x, const coded_shape *s,
-                              const nested_middles *middles, size_t entry, size_t end,
-                              coded_pending *pending) {
-  const uint8_t *rows[CODED_QUAD], *ahead[CODED_QUAD], *also[CODED_QUAD];
-  float gate[CODED_QUAD], up[CODED_QUAD];
-  coded_quad(rows, job, entry, end, 0);
-  coded_quad(ahead, job, entry + CODED_LEAD, end, 0);
-  coded_downs(also, job, pending, entry + CODED_LEAD, end, rows);
-  if (job->nested) {
-    for (size_t i = 0; i < CODED_QUAD; i++) {
-      prefetch_span(ahead[i], job->nested->low_bytes);
-      if (also[i] != rows[i]) prefetch_span(also[i], s->row_bytes);
-    }
-    nested_firsts(gate, job, middles, entry, end, rows);
-  } else {
-    dot_quad(gate, rows, x, s, ahead, also);
-  }
-  if (job->gated) {
-    coded_quad(rows, job, entry, end, 1);
-    coded_quad(ahead, job, entry + CODED_LEAD, end, 1);
-    dot_quad(up, rows, x, s, ahead, rows);
-  }
-  for (size_t i = 0; i < CODED_QUAD; i++) {
-    size_t neuron = coded_neuron(job, entry + i < end ? entry + i : end - 1);
-    a[i] = finish_f32(job, neuron, gate[i], job->gated ? up[i] : gate[i]);
-  }
-}
-
-/// Notes the down rows of the neurons from `entry` up, and asks for scales that they are the first to
-/// share. Rows whose activation is zero add nothing and take no place among four, read or not: so that
-/// leaving them out changes no bit. Where all are read they come with the prefetched lines.
-static void coded_note(coded_pending *pending, const dejavu_mlp_job *job, const coded_shape *s,
-                       const float a[CODED_QUAD], size_t entry, size_t end) {
-  for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
-    if (is_skipped_f32(job, entry + i, a[i])) continue;
-    const uint8_t *shared = NULL;
-    size_t neuron = coded_neuron(job, entry + i);
-    if (s->shared) shared = shared_row(job->down_scales, neuron);
-    if (shared != pending->last) {
-      ask_for_shared(shared, s);
-      pending->read.scales++;
-      pending->last = shared;
-    }
-    pending->read.down++;
-    if (a[i] == 0) continue;
-    pending->rows[pending->count] = coded_row(job, entry + i, job->gated ? 2 : 1);
-    pending->shared[pending->count] = shared;
-    pending->a[pending->count++] = a[i];
-  }
-}
-
-/// What is ready is added an iteration after it was noted, when it has come: at most three rows and
-/// four new ones stay behind.
-static dejavu_rows_read kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t format,
-                                              const void *rounded, size_t first, size_t count,
-                                              float *acc) {
-  coded_shape s = coded_shape_of(format, job->d);
-  coded_shape down = coded_shape_of(
-      format | (job->down_scales.base ? DEJAVU_SHARED : 0), job->d);
-  coded_vector x = coded_vector_at(rounded, &s);
-  size_t end = first + count;
-  coded_pending pending = {.count = 0, .cursor = first};
-  coded_sum sum;
-  begin_sum(&sum, &down, acc, 0, job->d);
-  nested_middles middles;
-  if (job->nested) begin_nested(&middles, job->nested);
-  for (size_t entry = first; entry < end; entry += CODED_QUAD) {
-    float a[CODED_QUAD];
-    coded_activations(a, job, &x, &s, &middles, entry, end, &pending);
-    size_t waiting = pending.count, ready;
-    coded_note(&pending, job, &down, a, entry, end);
-    while ((ready = coded_ready(&pending)) > 0 && ready <= waiting) {
-      const uint8_t *ahead[CODED_QUAD];
-      coded_downs(ahead, job, &pending, entry + CODED_LEAD + CODED_QUAD, end, pending.rows);
-      add_pending(&pending, ready, &sum, ahead, &down);
-      waiting -= ready;
-    }
-  }
-  while (pending.count > 0) {
-    size_t ready = coded_ready(&pending);
-    add_pending(&pending, ready > 0 ? ready : pending.count, &sum, pending.rows, &down);
-  }
-  finish_sum(&sum, &down);
-  return pending.read;
 }
 
 // Matrix products --------------------------------------------------------------------------------

@@ -33,10 +33,10 @@ static void kernel_coded_round(void *out, const float *x, size_t d, int32_t form
 }
 
 CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_vector *x,
-                           const coded_shape *s, const uint8_t *const ahead[],
-                           const uint8_t *const also[], int32_t bits, int32_t group, int narrow,
-                           size_t n) {
-  (void)ahead, (void)also, (void)bits, (void)narrow;
+                           const coded_shape *s, coded_asks asks, int32_t bits, int32_t group,
+                           int narrow, size_t n) {
+  (void)bits, (void)narrow;
+  ask_for_scales(&asks, s, n);
   const int16_t *q = (const int16_t *)(const void *)x->q;
   for (size_t r = 0; r < n; r++) {
     y[r] = 0;
@@ -51,10 +51,11 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
 }
 
 CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const float a[],
-                           const uint8_t *const ahead[], size_t fours, const coded_shape *s,
-                           int32_t bits, int32_t group, int narrow) {
-  (void)bits, (void)ahead, (void)narrow;
+                           coded_asks asks, size_t fours, const coded_shape *s, int32_t bits,
+                           int32_t group, int narrow) {
+  (void)bits, (void)narrow;
   size_t n = fours * CODED_QUAD;
+  ask_for_scales(&asks, s, n);
   for (size_t g = sum->first / (size_t)group; g * (size_t)group < sum->end; g++) {
     float factors[CODED_OCTET], offset = 0;
     int16_t q[CODED_OCTET];

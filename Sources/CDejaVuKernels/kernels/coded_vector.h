@@ -151,19 +151,10 @@ CODED_INLINE vf scale_run(float scales[CODED_RUN], vf total, const uint8_t *row,
   return total;
 }
 
-/// Asks for what lies behind the codes of n rows.
-CODED_INLINE void ask_for_scales(const uint8_t *const rows[], const coded_shape *s, size_t n) {
-  for (size_t r = 0; r < n; r++)
-    for (size_t at = s->code_bytes; at < s->row_bytes + 63; at += 64)
-      __builtin_prefetch(rows[r] + at, 0, 2);
-}
-
-/// y[r] = rows[r] · x for n rows, while a line of each of `ahead` and `also` is asked for with each
-/// line taken. Every row's sum has an order of its own.
+/// y[r] = rows[r] · x for n rows. Every row's sum has an order of its own.
 CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_vector *x,
-                           const coded_shape *s, const uint8_t *const ahead[],
-                           const uint8_t *const also[], int32_t bits, int32_t group, int narrow,
-                           size_t n) {
+                           const coded_shape *s, coded_asks asks, int32_t bits, int32_t group,
+                           int narrow, size_t n) {
   vf total[CODED_QUAD];
   float scales[CODED_QUAD][CODED_RUN];
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
@@ -175,17 +166,12 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
       total[r] = scale_run(scales[r], total[r], rows[r], x, s, g, (end - b0) * per_block);
 #pragma clang loop unroll(disable)
     for (size_t b = b0; b < end; b++) {
-#pragma clang loop unroll(full)
-      for (size_t r = 0; r < n; r++) {
-        prefetch_span(ahead[r] + b * block_bytes, block_bytes);
-        prefetch_span(also[r] + b * block_bytes, block_bytes);
-      }
+      ask_beside(&asks, b, block_bytes, n);
       block_products(total, rows, b * block_bytes, x->q + b * 2 * CODED_BLOCK,
                      (const float (*)[CODED_RUN])scales, (b - b0) * per_block, bits, group, narrow, n);
     }
   }
-  ask_for_scales(ahead, s, n);
-  ask_for_scales(also, s, n);
+  ask_for_scales(&asks, s, n);
   for (size_t r = 0; r < n; r++) y[r] = vsum(total[r]);
 }
 
@@ -286,16 +272,15 @@ CODED_INLINE void add_block(float *acc, const uint8_t *const rows[], size_t at, 
   }
 }
 
-/// Adds a[r] · rows[r, c] of `fours` times four rows, while a line of each of `ahead` is asked for
-/// with each line taken.
+/// Adds a[r] · rows[r, c] of `fours` times four rows.
 CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const float a[],
-                           const uint8_t *const ahead[], size_t fours, const coded_shape *s,
-                           int32_t bits, int32_t group, int narrow) {
+                           coded_asks asks, size_t fours, const coded_shape *s, int32_t bits,
+                           int32_t group, int narrow) {
   coded_factors f;
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
   size_t end = sum->end, last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
   size_t block_bytes = 16 * (size_t)bits, n = fours * CODED_QUAD;
-  ask_for_scales(ahead, s, n);
+  ask_for_scales(&asks, s, n);
   for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
     // Rows that share scales have the same factor in every group: one run of them is made.
@@ -306,8 +291,7 @@ CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const fl
     size_t whole = end / CODED_BLOCK < stop ? end / CODED_BLOCK : stop, b = b0;
 #pragma clang loop unroll(disable)
     for (; b < whole; b++) {
-#pragma clang loop unroll(full)
-      for (size_t r = 0; r < n; r++) prefetch_span(ahead[r] + b * block_bytes, block_bytes);
+      ask_beside(&asks, b, block_bytes, n);
       add_block(sum->acc + b * CODED_BLOCK, rows, b * block_bytes, CODED_BLOCK, &f,
                 (b - b0) * per_block, fours, bits, group, narrow);
     }

@@ -49,6 +49,7 @@
 #include "groupwise.h"
 
 #include "coded.h"
+#include "coded_asks.h"
 #ifdef HAS_CODES
 #include "coded_vector.h"
 #else
@@ -57,6 +58,8 @@
 #include "coded_shared.h"
 #include "coded_nested.h"
 #include "coded_rows.h"
+#include "coded_streamed.h"
+#include "coded_mlp.h"
 
 #define ROW_KERNELS(suffix)                                                                     \
   {                                                                                             \
