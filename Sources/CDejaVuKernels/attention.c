@@ -223,8 +223,8 @@ static const void *first_query(const dejavu_attention_job *job, size_t entry) {
   return row_of(job->query, group_at(job, entry) * job->heads_per_group * job->h, job->row_stride);
 }
 
-static const void *first_output(const dejavu_attention_job *job, size_t group) {
-  return row_of(job->output, group * job->heads_per_group * job->h, job->row_stride);
+static const void *first_output(const dejavu_attention_job *job, size_t entry) {
+  return row_of(job->output, group_at(job, entry) * job->heads_per_group * job->h, job->row_stride);
 }
 
 static void fused_chunk(void *context, size_t slice, size_t thread) {
@@ -240,7 +240,7 @@ static void fused_chunk(void *context, size_t slice, size_t thread) {
     const void *next = entry + 1 < end ? first_query(job, entry + 1) : NULL;
     fetch_rows(job, keys);
     project_queries(job, group, s.queries, 0, job->heads_per_group * job->h, keys);
-    settle_group(job, entry, first_output(job, group));
+    settle_group(job, entry, first_output(job, entry));
     uint64_t attending = clock_of(job);
     attend_group(job, group, s);
     note_cache(job, thread, attending);
@@ -262,7 +262,8 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   size_t lanes = job->heads_per_group * job->h;
   size_t q0 = part * lanes / c->parts, q1 = (part + 1) * lanes / c->parts;
   size_t k0 = part * job->h / c->parts, k1 = (part + 1) * job->h / c->parts;
-  project_queries(job, group, s.queries, q0, q1 - q0, row_of(job->key, group * job->h + k0, job->row_stride));
+  project_queries(job, group, s.queries, q0, q1 - q0,
+                  row_of(job->key, group * job->h + k0, job->row_stride));
   project_owed(job, group, job->key, job->key_bias, s.keys, k0, k1 - k0,
                row_of(job->value, group * job->h + k0, job->row_stride));
   project_owed(job, group, job->value, job->value_bias, s.values, k0, k1 - k0, NULL);
@@ -300,7 +301,7 @@ static void output_chunk(void *context, size_t chunk, size_t thread) {
   size_t last = (slice + 1) * job->count / job->slices;
   for (size_t entry = slice * job->count / job->slices; entry < last; entry++)
     project_output(job, group_at(job, entry), scratch_at(job, entry).context, acc, first, end - first,
-                   entry + 1 < last ? first_output(job, group_at(job, entry + 1)) : NULL);
+                   entry + 1 < last ? first_output(job, entry + 1) : NULL);
   note_all(job, thread, start);
 }
 

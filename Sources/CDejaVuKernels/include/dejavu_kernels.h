@@ -195,7 +195,8 @@ typedef struct {
                          size_t d, int32_t bits);
   /// Rounds x to 16 bits, or 8, with a step per group, as products with rows of this format want it.
   void (*coded_round)(void *out, const float *x, size_t d, int32_t format);
-  /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes.
+  /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes. `next`: where rows lie that are read
+  /// afterwards, so that they are asked for, or NULL; here and in `coded_axpy_rows`.
   void (*coded_dot_rows)(float *y, size_t y_stride, const void *w, size_t w_stride, size_t rows,
                          const void *_Nullable next, const void *x, size_t x_stride, size_t tokens,
                          size_t d, int32_t format);

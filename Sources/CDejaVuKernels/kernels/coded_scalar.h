@@ -36,7 +36,7 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
                            const coded_shape *s, coded_asks asks, int32_t bits, int32_t group,
                            int narrow, size_t n) {
   (void)bits, (void)narrow;
-  ask_for_scales(&asks, s, n);
+  ask_for_rest(&asks, s, n);
   const int16_t *q = (const int16_t *)(const void *)x->q;
   for (size_t r = 0; r < n; r++) {
     y[r] = 0;
@@ -55,7 +55,7 @@ CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const fl
                            int32_t group, int narrow) {
   (void)bits, (void)narrow;
   size_t n = fours * CODED_QUAD;
-  ask_for_scales(&asks, s, n);
+  ask_for_rest(&asks, s, n);
   for (size_t g = sum->first / (size_t)group; g * (size_t)group < sum->end; g++) {
     float factors[CODED_OCTET], offset = 0;
     int16_t q[CODED_OCTET];

@@ -1,24 +1,5 @@
 // The MLP block over coded rows that are all read in the order in which they lie.
 
-static inline size_t coded_neuron(const dejavu_mlp_job *job, size_t entry) {
-  return job->list ? (size_t)job->list[entry] : entry;
-}
-
-static inline const uint8_t *coded_row(const dejavu_mlp_job *job, size_t entry, size_t row) {
-  size_t first = job->nested ? job->nested->low_bytes : job->row_stride;
-  size_t others = job->gated ? 2 : 1;
-  const uint8_t *neuron = (const uint8_t *)job->bundle +
-                          coded_neuron(job, entry) * (first + others * job->row_stride);
-  return row == 0 ? neuron : neuron + first + (row - 1) * job->row_stride;
-}
-
-/// Rows `row` of the entries from `entry` up; past the end the last one stands in.
-static inline void coded_quad(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_job *job,
-                              size_t entry, size_t end, size_t row) {
-  for (size_t i = 0; i < CODED_QUAD; i++)
-    rows[i] = coded_row(job, entry + i < end ? entry + i : end - 1, row);
-}
-
 /// Down rows of a stream that wait until there are four, fewer than that between neurons.
 typedef struct {
   const uint8_t *rows[2 * CODED_QUAD];

@@ -171,7 +171,7 @@ CODED_INLINE void dot_some(float y[], const uint8_t *const rows[], const coded_v
                      (const float (*)[CODED_RUN])scales, (b - b0) * per_block, bits, group, narrow, n);
     }
   }
-  ask_for_scales(&asks, s, n);
+  ask_for_rest(&asks, s, n);
   for (size_t r = 0; r < n; r++) y[r] = vsum(total[r]);
 }
 
@@ -280,7 +280,7 @@ CODED_INLINE void add_some(coded_sum *sum, const uint8_t *const rows[], const fl
   size_t per_block = (size_t)(CODED_BLOCK / group), run = CODED_RUN / per_block;
   size_t end = sum->end, last = (end + CODED_BLOCK - 1) / CODED_BLOCK;
   size_t block_bytes = 16 * (size_t)bits, n = fours * CODED_QUAD;
-  ask_for_scales(&asks, s, n);
+  ask_for_rest(&asks, s, n);
   for (size_t b0 = sum->first / CODED_BLOCK; b0 < last; b0 += run) {
     size_t stop = b0 + run < last ? b0 + run : last, g = b0 * per_block;
     // Rows that share scales have the same factor in every group: one run of them is made.

@@ -58,6 +58,7 @@
 #include "coded_shared.h"
 #include "coded_nested.h"
 #include "coded_rows.h"
+#include "coded_bundle.h"
 #include "coded_streamed.h"
 #include "coded_mlp.h"
 
