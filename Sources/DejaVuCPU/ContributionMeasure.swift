@@ -63,15 +63,20 @@ package struct ContributionMeasure {
     work: CPUBuffer, into out: CPUBuffer
   ) {
     for group in 0..<groups {
-      let part = context + group * lanes
+      nonisolated(unsafe) let part = context + group * lanes
       arithmetic.pack(part, stride: stride, rows: tokens, columns: lanes)
       arithmetic.multiply(
         rows: grams.row(group * lanes), count: lanes, stride: grams.stride, into: work.base,
         stride: work.stride)
-      for t in 0..<tokens {
-        var square: Float = 0
-        for lane in 0..<lanes { square += work.row(t)[lane] * part[t * stride + lane] }
-        out.row(t)[group] = max(square, 0).squareRoot()
+      nonisolated(unsafe) let (work, out) = (work, out)
+      let (lanes, parts) = (lanes, 16)
+      arithmetic.run(chunks: parts) { chunk in
+        for t in chunk * tokens / parts..<(chunk + 1) * tokens / parts {
+          let (product, row) = (work.row(t), part + t * stride)
+          var square: Float = 0
+          for lane in 0..<lanes { square += product[lane] * row[lane] }
+          out.row(t)[group] = max(square, 0).squareRoot()
+        }
       }
     }
   }

@@ -20,7 +20,17 @@ package struct PredictorShape: Hashable, Sendable {
   package var count: Int { decaying + paddedRows }
 }
 
-/// A predictor in training on a card: its values and AdamW's moments.
+/// AdamW's moments of a predictor that goes to a card.
+package enum PredictorMoments {
+  /// It takes no steps.
+  case none
+  /// It has taken none yet.
+  case zeros
+  /// `shape.count` floats each.
+  case floats(first: UnsafePointer<Float>, second: UnsafePointer<Float>)
+}
+
+/// A predictor on a card: its values, and AdamW's moments where it is trained.
 package final class DevicePredictor {
   package let shape: PredictorShape
   let values: DeviceMemory
@@ -34,30 +44,47 @@ package final class DevicePredictor {
   ///   - device: the card.
   ///   - shape: sizes of the predictor.
   ///   - values: A, B and the bias, `shape.count` floats.
-  ///   - first: AdamW's first moments, as many.
-  ///   - second: AdamW's second moments, as many.
+  ///   - moments: those of AdamW.
   /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
   package init(
     _ device: CUDADevice, shape: PredictorShape, values: UnsafePointer<Float>,
-    first: UnsafePointer<Float>, second: UnsafePointer<Float>
+    moments: PredictorMoments
   ) throws(BackendError) {
     self.device = device
     self.shape = shape
-    func upload(_ from: UnsafePointer<Float>) throws(BackendError) -> DeviceMemory {
-      let memory = try DeviceMemory(
-        device, byteCount: 4 * shape.count, what: "a predictor in training")
-      device.copy(from, to: memory.address, bytes: 4 * shape.count)
-      return memory
+    var momentBytes = 4 * shape.count
+    if case .none = moments { momentBytes = 0 }
+    func memory(_ bytes: Int) throws(BackendError) -> DeviceMemory {
+      try DeviceMemory(device, byteCount: bytes, what: "a predictor in training")
     }
     device.enter()
-    self.values = try upload(values)
-    self.first = try upload(first)
-    self.second = try upload(second)
+    self.values = try memory(4 * shape.count)
+    (first, second) = (try memory(momentBytes), try memory(momentBytes))
+    assign(values)
+    switch moments {
+    case .none: break
+    case .zeros:
+      first.clear()
+      second.clear()
+    case .floats(let first, let second):
+      device.copy(first, to: self.first.address, bytes: momentBytes)
+      device.copy(second, to: self.second.address, bytes: momentBytes)
+    }
   }
 
   /// Replaces the values, the moments staying as they are.
   package func assign(_ values: UnsafePointer<Float>) {
     device.copy(values, to: self.values.address, bytes: 4 * shape.count)
+  }
+
+  /// Copies the values back, the moments staying where they are.
+  ///
+  /// - Parameter values: room for `shape.count` floats.
+  /// - Throws: the first failure of the card.
+  package func fetch(values: UnsafeMutablePointer<Float>) throws(BackendError) {
+    device.fetch(self.values.address, to: values, bytes: 4 * shape.count)
+    device.wait()
+    try device.throwFailure()
   }
 
   /// Copies everything back.

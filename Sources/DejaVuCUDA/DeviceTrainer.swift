@@ -175,6 +175,17 @@ package final class DeviceTrainer {
     device.wait()
   }
 
+  /// Zeroed floats of the host that the card reads and writes at full speed, and whose they are.
+  ///
+  /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
+  package func makeFloats(
+    _ count: Int
+  ) throws(BackendError) -> (base: UnsafeMutablePointer<Float>, owner: AnyObject) {
+    device.enter()
+    let memory = try PinnedMemory(device, byteCount: 4 * count, what: "a predictor")
+    return (memory.base.initializeMemory(as: Float.self, repeating: 0, count: count), memory)
+  }
+
   // Steps -----------------------------------------------------------------------------------------
 
   /// How often each code stands among the labels of the minibatch, `[256]`; uploads them.

@@ -171,11 +171,20 @@ package final class ActivationRecorder: StepObserver {
     let row = recording.row
     let takesSign = criterion == .activation
     let scales = measures[layer].downNorms.map { $0 * recording.scales[site] }
-    arithmetic.run(chunks: tokens) { t in
-      let (codes, activations) = (store.codes(site, token: row + t), values + t * stride)
-      for i in scales.indices {
-        let size = takesSign ? max(activations[i], 0) : abs(activations[i])
-        codes[i] = ContributionCode.code(size * scales[i])
+    scales.withUnsafeBufferPointer { scales in
+      nonisolated(unsafe) let scales = scales
+      arithmetic.run(chunks: tokens) { t in
+        let (codes, activations) = (store.codes(site, token: row + t), values + t * stride)
+        // A code of what is negative is 0: the paper's criterion takes activations as they are.
+        if takesSign {
+          for i in 0..<scales.count {
+            codes[i] = ContributionCode.code(activations[i] * scales[i])
+          }
+        } else {
+          for i in 0..<scales.count {
+            codes[i] = ContributionCode.code(abs(activations[i]) * scales[i])
+          }
+        }
       }
     }
   }

@@ -4,8 +4,8 @@ package import DejaVuCore
 
 /// The steps of ``LowRankTrainer`` on a card.
 ///
-/// A model that has taken a step lives on the card, moments and all, until ``settle(_:)`` brings it
-/// back; others visit for their logits.
+/// A model that has taken a step lives on the card from then on, moments and all; ``settle(_:)`` copies it
+/// to the host, ``latest(_:in:)`` its values alone. Others visit for their logits, one of each shape.
 package final class CardTrainer: PredictorTrainer {
   private let trainer: DeviceTrainer
   private let device: CUDADevice
@@ -13,7 +13,7 @@ package final class CardTrainer: PredictorTrainer {
   private let width: Int
   /// Models are kept, so that no other one can take their identity.
   private var residents: [ObjectIdentifier: (model: LowRankModel, predictor: DevicePredictor)] = [:]
-  private var visitor: (model: LowRankModel, predictor: DevicePredictor)?
+  private var visitors: [PredictorShape: (model: LowRankModel, predictor: DevicePredictor)] = [:]
   /// Floats from one token's logits to the next.
   private var scoreStride = 0
   private var shortage: BackendError?
@@ -91,43 +91,82 @@ package final class CardTrainer: PredictorTrainer {
     return (loss, trainer.fetchGradient(predictor))
   }
 
-  package func settle(_ model: LowRankModel) throws {
+  private func throwFailure() throws(BackendError) {
     if let shortage { throw shortage }
     try trainer.throwFailure()
+  }
+
+  package func settle(_ model: LowRankModel) throws {
+    try throwFailure()
     guard let predictor = residents[ObjectIdentifier(model)]?.predictor else { return }
     try predictor.fetch(
       values: model.values.base, first: model.first.base, second: model.second.base)
   }
 
+  package var leavesModels: Bool { true }
+
   // Where models are ------------------------------------------------------------------------------
+
+  package func makeVisitor(for site: TrainingSite, hidden: Int) throws -> LowRankModel {
+    let count = LowRankModel.count(rank: site.rank, hidden: hidden, rows: site.rows)
+    let memory = try trainer.makeFloats(count)
+    return LowRankModel(
+      rank: site.rank, hidden: hidden, rows: site.rows,
+      visiting: CPUBuffer(base: memory.base, width: count, owner: memory.owner))
+  }
+
+  package func reload(_ visitor: LowRankModel) {
+    guard let known = visitors[visitor.shape], known.model === visitor else { return }
+    known.predictor.assign(visitor.values.base)
+  }
+
+  package func latest(_ model: LowRankModel, in visitor: LowRankModel) throws -> LowRankModel {
+    try throwFailure()
+    guard let predictor = residents[ObjectIdentifier(model)]?.predictor else { return model }
+    precondition(visitor.shape == model.shape, "a visitor of another shape")
+    try predictor.fetch(values: visitor.values.base)
+    return visitor
+  }
 
   private func resident(_ model: LowRankModel) -> DevicePredictor? {
     if let known = residents[ObjectIdentifier(model)] { return known.predictor }
-    guard let predictor = upload(model) else { return nil }
+    let moments: PredictorMoments =
+      model.steps == 0
+      ? .zeros
+      : .floats(
+        first: UnsafePointer(model.first.base), second: UnsafePointer(model.second.base))
+    guard let predictor = upload(model, moments) else { return nil }
     residents[ObjectIdentifier(model)] = (model, predictor)
     return predictor
   }
 
-  /// A model that takes no steps: the last one stays, since its tokens come in several minibatches.
+  /// A model that takes no steps: the last one of its shape stays, since its tokens come in several
+  /// minibatches.
   private func visiting(_ model: LowRankModel) -> DevicePredictor? {
-    if let visitor, visitor.model === model { return visitor.predictor }
-    visitor = nil
-    guard let predictor = upload(model) else { return nil }
-    visitor = (model, predictor)
+    if let known = visitors[model.shape] {
+      if known.model !== model { known.predictor.assign(model.values.base) }
+      visitors[model.shape] = (model, known.predictor)
+      return known.predictor
+    }
+    guard let predictor = upload(model, .none) else { return nil }
+    visitors[model.shape] = (model, predictor)
     return predictor
   }
 
-  /// Steps do not throw: a failure is kept for ``settle(_:)``.
-  private func upload(_ model: LowRankModel) -> DevicePredictor? {
+  /// Steps do not throw: a failure is kept for ``settle(_:)`` and ``latest(_:in:)``.
+  private func upload(_ model: LowRankModel, _ moments: PredictorMoments) -> DevicePredictor? {
     do throws(BackendError) {
       return try DevicePredictor(
-        device,
-        shape: PredictorShape(
-          rank: model.rank, width: model.width, rows: model.rows, paddedRows: model.paddedRows),
-        values: model.values.base, first: model.first.base, second: model.second.base)
+        device, shape: model.shape, values: model.values.base, moments: moments)
     } catch {
       if shortage == nil { shortage = error }
       return nil
     }
+  }
+}
+
+extension LowRankModel {
+  var shape: PredictorShape {
+    PredictorShape(rank: rank, width: width, rows: rows, paddedRows: paddedRows)
   }
 }

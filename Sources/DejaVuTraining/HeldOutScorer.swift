@@ -25,17 +25,27 @@ final class HeldOutScorer {
     var total = ScoreSums()
     for start in stride(from: 0, to: store.tokens, by: TrainingShape.minibatch) {
       let count = min(TrainingShape.minibatch, store.tokens - start)
-      for t in 0..<count {
-        arithmetic.loops.widen(
-          store.stream(site.stream, token: start + t), .float16, count: store.width,
-          into: trainer.stream(t))
-      }
+      widen(site.stream, start: start, count: count, trainer)
       trainer.forward(model, tokens: count)
       for part in sums(index, site, start: start, count: count, k, positive, trainer) {
         total.add(part)
       }
     }
     return total.figures(rows: site.rows * store.tokens, k98: k, tokens: store.tokens)
+  }
+
+  private func widen(
+    _ stream: Int, start: Int, count: Int, _ trainer: any PredictorTrainer
+  ) {
+    nonisolated(unsafe) let (store, trainer) = (store, trainer)
+    let loops = arithmetic.loops
+    arithmetic.run(chunks: Self.parts) { part in
+      for t in part * count / Self.parts..<(part + 1) * count / Self.parts {
+        loops.widen(
+          store.stream(stream, token: start + t), .float16, count: store.width,
+          into: trainer.stream(t))
+      }
+    }
   }
 
   private func sums(
@@ -47,13 +57,16 @@ final class HeldOutScorer {
     parts.withUnsafeMutableBufferPointer { buffer in
       nonisolated(unsafe) let buffer = buffer
       arithmetic.run(chunks: Self.parts) { part in
+        // Sums of its own: those of two threads must not lie in one cache line.
+        var sums = ScoreSums()
         withUnsafeTemporaryAllocation(of: Float.self, capacity: site.rows) { work in
           for t in part * count / Self.parts..<(part + 1) * count / Self.parts {
             let scores = UnsafeBufferPointer(start: trainer.scores(t), count: site.rows)
             let codes = store.codes(index, token: start + t)
-            buffer[part].add(scores, codes: codes, k: k, positive: positive, work: work)
+            sums.add(scores, codes: codes, k: k, positive: positive, work: work)
           }
         }
+        buffer[part] = sums
       }
     }
     return parts
@@ -61,18 +74,12 @@ final class HeldOutScorer {
 
   /// The least K such that the K largest contributions of each token carry 98 % of the mass.
   private func fewestRows(_ index: Int, _ site: TrainingSite) -> Int {
-    var curve = [Double](repeating: 0, count: site.rows)
-    for token in 0..<store.tokens {
-      var counts = [Int](repeating: 0, count: 256)
-      let codes = store.codes(index, token: token)
-      for row in 0..<site.rows { counts[Int(codes[row])] += 1 }
-      var rank = 0
-      for code in (1..<256).reversed() {
-        for _ in 0..<counts[code] {
-          curve[rank] += Double(ContributionCode.mass[code])
-          rank += 1
-        }
-      }
+    let steps = massSteps(index, site)
+    // Masses have five bits each between 2^-20 and 2^16: sums of them are exact in any order.
+    var (height, curve) = (0.0, [Double](repeating: 0, count: site.rows))
+    for rank in curve.indices {
+      for part in 0..<Self.parts { height += steps[part * (site.rows + 1) + rank] }
+      curve[rank] = height
     }
     let goal = 0.98 * curve.reduce(0, +)
     var sum = 0.0
@@ -81,6 +88,31 @@ final class HeldOutScorer {
       if sum >= goal { return rank + 1 }
     }
     return site.rows
+  }
+
+  /// `[parts, rows + 1]`: by how much the mass of a rank, summed over tokens, exceeds that of the rank
+  /// before it.
+  private func massSteps(_ index: Int, _ site: TrainingSite) -> [Double] {
+    let stride = site.rows + 1
+    var steps = [Double](repeating: 0, count: Self.parts * stride)
+    steps.withUnsafeMutableBufferPointer { buffer in
+      nonisolated(unsafe) let (store, buffer) = (store, buffer)
+      arithmetic.run(chunks: Self.parts) { part in
+        for token in part * store.tokens / Self.parts..<(part + 1) * store.tokens / Self.parts {
+          var counts = [Int](repeating: 0, count: 256)
+          let codes = store.codes(index, token: token)
+          for row in 0..<site.rows { counts[Int(codes[row])] += 1 }
+          var place = part * stride
+          for code in (1..<256).reversed() where counts[code] > 0 {
+            let mass = Double(ContributionCode.mass[code])
+            buffer[place] += mass
+            place += counts[code]
+            buffer[place] -= mass
+          }
+        }
+      }
+    }
+    return steps
   }
 }
 
@@ -105,10 +137,10 @@ struct ScoreSums {
     let bound = Self.highest(k, of: scores, work)
     // Of equal scores the first rows are taken: a predictor that knows nothing chooses no more.
     var ties = k - scores.reduce(0) { $0 + ($1 > bound ? 1 : 0) }
-    let scale = Float(Self.buckets) / (2 * Self.range)
+    let (scale, masses) = (Float(Self.buckets) / (2 * Self.range), ContributionCode.mass)
     for row in scores.indices {
       let code = codes[row]
-      let rowMass = Double(ContributionCode.mass[Int(code)])
+      let rowMass = Double(masses[Int(code)])
       let isPositive = code >= positive
       var isChosen = scores[row] > bound
       if scores[row] == bound, ties > 0 {

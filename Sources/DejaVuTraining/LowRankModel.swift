@@ -19,19 +19,30 @@ package final class LowRankModel {
   package let second: CPUBuffer
   package var steps = 0
 
-  package init(rank: Int, hidden: Int, rows: Int) {
+  /// - Parameters:
+  ///   - rank: of the product.
+  ///   - hidden: width of the stream.
+  ///   - rows: how many are predicted.
+  ///   - visiting: where the values lie of a model that takes no steps, and has no moments; nil is a
+  ///     model in training.
+  package init(rank: Int, hidden: Int, rows: Int, visiting: CPUBuffer? = nil) {
     self.rank = rank
     self.hidden = hidden
     self.rows = rows
     width = Padding.width(hidden)
     paddedRows = Padding.width(rows)
-    let count = rank * (width + paddedRows) + paddedRows
-    values = CPUBuffer(capacity: 1, width: count)
-    first = CPUBuffer(capacity: 1, width: count)
-    second = CPUBuffer(capacity: 1, width: count)
+    let count = Self.count(rank: rank, hidden: hidden, rows: rows)
+    precondition(visiting.map { $0.stride >= count } ?? true, "too little room for a predictor")
+    values = visiting ?? CPUBuffer(capacity: 1, width: count)
+    first = CPUBuffer(capacity: 1, width: visiting == nil ? count : 0)
+    second = CPUBuffer(capacity: 1, width: visiting == nil ? count : 0)
   }
 
-  package var count: Int { rank * (width + paddedRows) + paddedRows }
+  /// Floats of the values.
+  package static func count(rank: Int, hidden: Int, rows: Int) -> Int {
+    rank * (Padding.width(hidden) + Padding.width(rows)) + Padding.width(rows)
+  }
+  package var count: Int { Self.count(rank: rank, hidden: hidden, rows: rows) }
   package var a: UnsafeMutablePointer<Float> { values.base }
   package var b: UnsafeMutablePointer<Float> { values.base + rank * width }
   package var bias: UnsafeMutablePointer<Float> { values.base + rank * (width + paddedRows) }
@@ -102,27 +113,40 @@ package struct RoundedPredictor: Sendable {
     return result
   }
 
-  /// Gives `model` the weights that this stands for; moments stay as they are.
-  package func restore(_ model: LowRankModel, bits: Int) {
-    let columns = (model.hidden + 63) / 64 * 64
-    let (aBytes, bBytes) = (
-      GroupwiseMatrix.rowBytes(columns: columns, bits: bits),
-      GroupwiseMatrix.rowBytes(columns: model.rank, bits: bits)
-    )
-    let row = CPUBuffer(capacity: 1, width: max(columns, model.rank))
-    first.withUnsafeBytes { bytes in
-      guard let base = bytes.baseAddress else { return }
-      for i in 0..<model.rank {
-        GroupwiseRows.dequantize(base + i * aBytes, columns: columns, bits: bits, into: row.base)
-        (model.a + i * model.width).update(from: row.base, count: model.hidden)
+  /// What ``rounded(_:_:_:_:_:)`` made, as floats again: `take` gets some rows, `columns` apart.
+  private static func restore(
+    _ bytes: [UInt8], rows: Int, _ columns: Int, _ bits: Int, _ arithmetic: DenseArithmetic,
+    _ take: (Range<Int>, UnsafePointer<Float>) -> Void
+  ) {
+    let rowBytes = GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
+    bytes.withUnsafeBytes { buffer in
+      nonisolated(unsafe) let (codes, take) = (buffer, take)
+      arithmetic.run(chunks: (rows + piece - 1) / piece) { chunk in
+        let some = chunk * piece..<min((chunk + 1) * piece, rows)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: piece * columns) { room in
+          guard let floats = room.baseAddress, let base = codes.baseAddress else { return }
+          for (index, row) in some.enumerated() {
+            GroupwiseRows.dequantize(
+              base + row * rowBytes, columns: columns, bits: bits, into: floats + index * columns)
+          }
+          take(some, floats)
+        }
       }
     }
-    second.withUnsafeBytes { bytes in
-      guard let base = bytes.baseAddress else { return }
-      for i in 0..<model.rows {
-        GroupwiseRows.dequantize(
-          base + i * bBytes, columns: model.rank, bits: bits, into: row.base)
-        for j in 0..<model.rank { model.b[j * model.paddedRows + i] = row.base[j] }
+  }
+
+  /// Gives `model` the weights that this stands for; moments stay as they are.
+  package func restore(_ model: LowRankModel, bits: Int, _ arithmetic: DenseArithmetic) {
+    let columns = (model.hidden + 63) / 64 * 64
+    Self.restore(first, rows: model.rank, columns, bits, arithmetic) { piece, floats in
+      for (index, row) in piece.enumerated() {
+        (model.a + row * model.width).update(from: floats + index * columns, count: model.hidden)
+      }
+    }
+    Self.restore(second, rows: model.rows, model.rank, bits, arithmetic) { piece, floats in
+      for j in 0..<model.rank {
+        let column = model.b + j * model.paddedRows + piece.lowerBound
+        for i in 0..<piece.count { column[i] = floats[i * model.rank + j] }
       }
     }
     for i in 0..<model.rows { model.bias[i] = bias[i] }

@@ -82,6 +82,20 @@ package protocol PredictorTrainer: AnyObject {
   ///
   /// - Throws: ``BackendError`` where a step has failed.
   func settle(_ model: LowRankModel) throws
+  /// Whether steps happen elsewhere and leave models as they were settled.
+  var leavesModels: Bool { get }
+
+  /// A model without moments that can visit: its values are the caller's to change.
+  ///
+  /// - Throws: ``BackendError/outOfMemory(what:bytes:)``.
+  func makeVisitor(for site: TrainingSite, hidden: Int) throws -> LowRankModel
+  /// Takes notice that values of a visitor were changed.
+  func reload(_ visitor: LowRankModel)
+  /// The values of `model` after its last step; `model` itself where that has them, else `visitor`,
+  /// which gets them.
+  ///
+  /// - Throws: ``BackendError`` where a step has failed.
+  func latest(_ model: LowRankModel, in visitor: LowRankModel) throws -> LowRankModel
 }
 
 /// One step of Algorithm 1: weighted binary cross-entropy and AdamW, for one predictor at a time.
@@ -126,6 +140,15 @@ package final class LowRankTrainer: PredictorTrainer {
   package func stream(_ token: Int) -> UnsafeMutablePointer<Float> { x.row(token) }
   package func scores(_ token: Int) -> UnsafePointer<Float> { UnsafePointer(logits.row(token)) }
   package func settle(_ model: LowRankModel) {}
+  package var leavesModels: Bool { false }
+  package func makeVisitor(for site: TrainingSite, hidden: Int) -> LowRankModel {
+    let count = LowRankModel.count(rank: site.rank, hidden: hidden, rows: site.rows)
+    return LowRankModel(
+      rank: site.rank, hidden: hidden, rows: site.rows,
+      visiting: CPUBuffer(capacity: 1, width: count))
+  }
+  package func reload(_ visitor: LowRankModel) {}
+  package func latest(_ model: LowRankModel, in visitor: LowRankModel) -> LowRankModel { model }
 
   /// logits[t] = B · A · x[t] + bias, for the first `tokens` of `x`.
   package func forward(_ model: LowRankModel, tokens: Int) {

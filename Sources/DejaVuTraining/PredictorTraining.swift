@@ -28,9 +28,10 @@ package final class PredictorTraining {
   var report = TrainingReport()
   /// Models of a stored state, not restored yet.
   var stored: (file: SafetensorsFile, steps: Int)?
+  let writer = StateWriter()
   private let start = ContinuousClock.now
   private let secondsBefore: Double
-  var lastSave = ContinuousClock.now
+  private(set) var lastSave = ContinuousClock.now
 
   /// Prepares training; reads a stored state, if there is one of the same run.
   ///
@@ -71,6 +72,7 @@ package final class PredictorTraining {
     secondsBefore = state.seconds
     report.trainingDocuments = self.text.training.count
     report.heldOutDocuments = self.text.heldOut.count
+    report.spent.preparing = elapsed - secondsBefore
   }
 
   /// Everything that the result depends on, in one line.
@@ -109,15 +111,18 @@ package final class PredictorTraining {
     isInterrupted: @escaping () -> Bool = { false }
   ) throws -> TrainingReport? {
     place.observe(recorder)
-    defer { place.observe(nil) }
+    defer {
+      place.observe(nil)
+      writer.wait()
+    }
     let door = TrainingDoor(progress: progress, isInterrupted: isInterrupted)
-    guard try findThresholds(door) else { return nil }
+    guard try timed(\.preparing, { try findThresholds(door) }) else { return nil }
     while state.group < plan.groups.count {
-      let round = try TrainingRounds(self, plan.groups[state.group])
+      let round = try timed(\.preparing) { try TrainingRounds(self, plan.groups[state.group]) }
       guard try round.run(door) else { return nil }
       state.group += 1
       (state.round, state.plannedTokens, state.stale) = (0, nil, 0)
-      try save([])
+      try timed(\.saving) { try save([]) }
     }
     finishReport()
     return report
@@ -162,11 +167,32 @@ package final class PredictorTraining {
     }
   }
 
+  /// Runs `body`, and adds the seconds that it takes to those of a phase.
+  func timed<Result>(
+    _ phase: WritableKeyPath<TrainingSeconds, Double>, _ body: () throws -> Result
+  ) rethrows -> Result {
+    let start = ContinuousClock.now
+    defer { report.spent[keyPath: phase] += (ContinuousClock.now - start) / .seconds(1) }
+    return try body()
+  }
+
   /// Stores the state, where it has a place.
-  func save(_ models: [(site: TrainingSite, model: LowRankModel)]) throws {
+  ///
+  /// - Parameters:
+  ///   - models: those of the group, settled.
+  ///   - isBeside: returns while the disk still writes; models must stay as they are until the writer
+  ///     has finished.
+  /// - Throws: ``CheckpointError``, also of a state that was written beside.
+  func save(_ models: [LowRankModel], isBeside: Bool = false) throws {
     guard let statePath else { return }
+    try writer.finish()
     state.seconds = elapsed
-    try state.save(to: statePath, models: models)
+    nonisolated(unsafe) let models = models
+    let (state, steps) = (state, models.first?.steps ?? 0)
+    writer.begin { () throws(CheckpointError) in
+      try state.save(to: statePath, models: models, steps: steps)
+    }
+    if !isBeside { try writer.finish() }
     lastSave = .now
   }
 }

@@ -17,10 +17,26 @@ package struct TrainingReport: Sendable {
   package internal(set) var heldOutDocuments = 0
   package internal(set) var heldOutTokens = 0
   package internal(set) var seconds = 0.0
+  /// What they went for, in this run alone.
+  package internal(set) var spent = TrainingSeconds()
   /// Whether training continued from a stored state.
   package internal(set) var isResumed = false
   /// Whether the time ended it before the planned tokens were read.
   package internal(set) var isCutShort = false
+}
+
+/// Seconds of a training by what they went for.
+package struct TrainingSeconds: Sendable {
+  /// Thresholds, memory, the held-out text, and the text of a run that is continued.
+  package var preparing = 0.0
+  /// The model reads the text, and what its rows contribute is coded.
+  package var collecting = 0.0
+  /// Steps.
+  package var training = 0.0
+  /// Predictors are rounded and measured on the held-out text.
+  package var scoring = 0.0
+  /// Training waits for its state to be stored.
+  package var saving = 0.0
 }
 
 /// How far training has come.
@@ -34,4 +50,6 @@ package struct TrainingProgress: Sendable {
   package let axis: RowAxis?
   package let coveredMass: [Double]
   package let remainingSeconds: Double?
+  /// Of the rounds so far, scoring and saving apart.
+  package var tokensPerSecond: Double?
 }

@@ -1,5 +1,6 @@
 import DejaVu
 import DejaVuCPU
+import DejaVuCUDA
 import DejaVuCore
 import DejaVuFormats
 import DejaVuModels
@@ -26,9 +27,9 @@ final class TrainingRounds {
   private let weights: [RowWeights]
   private var stream: WindowStream
   private var loss = 0.0
-  private let secondsAtStart: Double
-  private var seconds = 0.0
-  private var timedRounds = 0
+  private var schedule: TrainingSchedule
+  /// Models that are scored as they would be stored, by their shape.
+  private var visitors: [PredictorShape: LowRankModel] = [:]
 
   private var window: Int { training.plan.window }
   private var roundTokens: Int { group.fresh * window }
@@ -50,22 +51,47 @@ final class TrainingRounds {
       training.arithmetic, sites: group.sites, hidden: architecture.hidden,
       batch: TrainingShape.minibatch)
     stream = training.windows(of: training.text.training)
-    secondsAtStart = training.elapsed
+    schedule = Self.makeSchedule(training, group)
     let options = training.options
     weights = group.sites.map { site in
       let isPlain = site.site.axis == .neurons && options.criterion == .activation
       return RowWeights(
         positive: isPlain ? 1 : ContributionCode.threshold, massPower: options.massPower)
     }
-    let first = training.state.group * 1_000_003
-    models = group.sites.enumerated().map { index, site in
-      let model = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
-      var random = SplitMix64(
-        seed: options.seed &* 0x1000_0000_01B3 &+ UInt64(first + index))
-      model.initialize(&random)
-      return model
-    }
+    models = Self.makeModels(training, group)
     try restore()
+  }
+
+  /// Groups share the time evenly.
+  private static func makeSchedule(
+    _ training: PredictorTraining, _ group: TrainingGroup
+  ) -> TrainingSchedule {
+    let start = training.elapsed
+    let groupsLeft = Double(training.plan.groups.count - training.state.group)
+    return TrainingSchedule(
+      tokens: training.options.tokens, roundTokens: group.fresh * training.plan.window,
+      start: start,
+      end: training.options.timeBudget.map { start + ($0 / .seconds(1) - start) / groupsLeft })
+  }
+
+  /// Models that have taken no step, each with random numbers of its own.
+  private static func makeModels(
+    _ training: PredictorTraining, _ group: TrainingGroup
+  ) -> [LowRankModel] {
+    let first = training.state.group * 1_000_003
+    let (seed, hidden) = (training.options.seed, training.engine.model.architecture.hidden)
+    var models = [LowRankModel?](repeating: nil, count: group.sites.count)
+    models.withUnsafeMutableBufferPointer { buffer in
+      nonisolated(unsafe) let buffer = buffer
+      training.arithmetic.run(chunks: group.sites.count) { index in
+        let site = group.sites[index]
+        let model = LowRankModel(rank: site.rank, hidden: hidden, rows: site.rows)
+        var random = SplitMix64(seed: seed &* 0x1000_0000_01B3 &+ UInt64(first + index))
+        model.initialize(&random)
+        buffer[index] = model
+      }
+    }
+    return models.compactMap { $0 }
   }
 
   private func restore() throws {
@@ -82,22 +108,31 @@ final class TrainingRounds {
 
   /// - Returns: false when it was interrupted; the state is stored then.
   func run(_ door: TrainingDoor) throws -> Bool {
-    guard try recordHeldOut(door), try refill(door) else { return try interrupted() }
+    let isReady = try training.timed(\.preparing) { try recordHeldOut(door) && refill(door) }
+    guard isReady else { return try interrupted() }
     while !isDone {
-      let start = ContinuousClock.now
-      guard try collect(into: training.state.round, door) else { return try interrupted() }
-      trainRound(door)
-      training.state.round += 1
-      seconds += (ContinuousClock.now - start) / .seconds(1)
-      timedRounds += 1
-      planTokens()
-      if training.state.round % TrainingShape.scoringRounds == 0 || isDone { try score() }
-      if ContinuousClock.now - training.lastSave >= .seconds(30) { try save() }
+      guard try runRound(door) else { return try interrupted() }
+      try planTokens()
+      if isDone || isScoringDue { try score() }
+      if !isDone, isSavingDue { try save(isBeside: trainer.leavesModels) }
       show(door, training.elapsed)
       if door.isInterrupted() && !isDone { return try interrupted() }
     }
     training.report.tokens = max(training.report.tokens, tokens)
     training.report.heldOutTokens = heldOut.tokens
+    return true
+  }
+
+  /// - Returns: false when it was interrupted.
+  private func runRound(_ door: TrainingDoor) throws -> Bool {
+    let start = ContinuousClock.now
+    let isWhole = try training.timed(\.collecting) {
+      try collect(into: training.state.round, door)
+    }
+    guard isWhole else { return false }
+    training.timed(\.training) { trainRound(door) }
+    training.state.round += 1
+    schedule.add(round: (ContinuousClock.now - start) / .seconds(1))
     return true
   }
 
@@ -111,13 +146,33 @@ final class TrainingRounds {
 
   private func interrupted() throws -> Bool {
     // Models change in whole rounds only, so what they are is the state after the last one.
-    if training.state.round > 0 { try save() }
+    if training.state.round > 0 { try save(isBeside: false) }
     return false
   }
 
-  private func save() throws {
-    for model in models { try trainer.settle(model) }
-    try training.save(Array(zip(group.sites, models)).map { (site: $0.0, model: $0.1) })
+  private func save(isBeside: Bool) throws {
+    guard training.statePath != nil else { return }
+    let start = ContinuousClock.now
+    let before = try training.timed(\.saving) {
+      let before = try training.writer.finish()
+      for model in models { try trainer.settle(model) }
+      try training.save(models, isBeside: isBeside)
+      return before
+    }
+    // What is written beside takes as long as the one before, as far as anyone knows.
+    schedule.add(
+      saving: (ContinuousClock.now - start) / .seconds(1), beside: isBeside ? before : 0)
+  }
+
+  private var isScoringDue: Bool {
+    schedule.isScoringDue(
+      after: training.state.round, of: training.state.plannedTokens, at: training.elapsed)
+  }
+
+  private var isSavingDue: Bool {
+    schedule.isSavingDue(
+      after: training.state.round, of: options.tokens ?? training.state.plannedTokens,
+      since: (ContinuousClock.now - training.lastSave) / .seconds(1))
   }
 
   // Samples -----------------------------------------------------------------------------------
@@ -210,39 +265,57 @@ final class TrainingRounds {
 
   // Time --------------------------------------------------------------------------------------
 
-  /// Decides after the first rounds how many tokens the time allows, and takes some back where
-  /// the machine has become slower since.
-  private func planTokens() {
-    guard options.tokens == nil, let budget = options.timeBudget else { return }
-    let groupsLeft = Double(training.plan.groups.count - training.state.group)
-    let share = (budget / .seconds(1) - secondsAtStart) / groupsLeft
-    let left = secondsAtStart + share - training.elapsed
-    let roundsLeft = max(0, Int(left / (seconds / Double(timedRounds))))
-    guard training.state.round >= TrainingShape.timedRounds || roundsLeft == 0 else { return }
-    guard let planned = training.state.plannedTokens else {
-      training.state.plannedTokens = tokens + Int(Double(roundsLeft) * 0.94) * roundTokens
-      return
+  /// Decides after the first rounds how many tokens the time allows, the last scoring included, and takes
+  /// some back where the machine has become slower since.
+  private func planTokens() throws {
+    if schedule.needsScoringCost, training.state.round >= TrainingShape.timedRounds {
+      try rehearseScoring()
     }
-    let possible = tokens + roundsLeft * roundTokens
-    if possible < planned {
-      training.state.plannedTokens = possible
-      training.report.isCutShort = true
-    }
+    let plan = schedule.plan(
+      training.state.plannedTokens, after: training.state.round, at: training.elapsed)
+    training.state.plannedTokens = plan.tokens
+    training.report.isCutShort = plan.isCutShort
   }
 
   // Scoring -----------------------------------------------------------------------------------
 
-  /// Scores every predictor as it would be stored, and keeps those that became better.
+  /// Scores the largest predictor to see how long that takes.
+  private func rehearseScoring() throws {
+    guard let largest = models.indices.max(by: { models[$0].count < models[$1].count }) else {
+      return
+    }
+    let start = ContinuousClock.now
+    _ = try training.timed(\.scoring) { try scored(largest) }
+    let all = models.reduce(0) { $0 + $1.count }
+    schedule.add(
+      scoring: (ContinuousClock.now - start) / .seconds(1),
+      share: Double(models[largest].count) / Double(all))
+  }
+
+  /// One predictor as it would be stored, and what it achieves.
+  private func scored(_ index: Int) throws -> (rounded: RoundedPredictor, figures: PredictorFigures)
+  {
+    let site = group.sites[index]
+    let visitor =
+      try visitors[models[index].shape]
+      ?? trainer.makeVisitor(for: site, hidden: architecture.hidden)
+    visitors[visitor.shape] = visitor
+    let rounded = RoundedPredictor(
+      try trainer.latest(models[index], in: visitor), bits: options.bits, training.arithmetic)
+    rounded.restore(visitor, bits: options.bits, training.arithmetic)
+    trainer.reload(visitor)
+    var figures = scorer.figures(
+      of: visitor, at: index, site, positive: weights[index].positive, trainer: trainer)
+    figures.tokens = tokens
+    return (rounded, figures)
+  }
+
+  /// Scores every predictor, and keeps those that became better.
   private func score() throws {
+    let start = ContinuousClock.now
     var isBetter = false
     for (index, site) in group.sites.enumerated() {
-      try trainer.settle(models[index])
-      let rounded = RoundedPredictor(models[index], bits: options.bits, training.arithmetic)
-      let stored = LowRankModel(rank: site.rank, hidden: architecture.hidden, rows: site.rows)
-      rounded.restore(stored, bits: options.bits)
-      var figures = scorer.figures(
-        of: stored, at: index, site, positive: weights[index].positive, trainer: trainer)
-      figures.tokens = tokens
+      let (rounded, figures) = try training.timed(\.scoring) { try scored(index) }
       if let old = training.state.best[site.site]?.entry.figures,
         (old.coveredMass, old.recall) >= (figures.coveredMass, figures.recall)
       {
@@ -256,6 +329,7 @@ final class TrainingRounds {
       training.state.best[site.site] = BestPredictor(entry: entry, rounded: rounded)
     }
     training.state.stale = isBetter ? 0 : training.state.stale + 1
+    schedule.add(scoring: (ContinuousClock.now - start) / .seconds(1))
   }
 
   private func show(_ door: TrainingDoor, _ elapsed: Double) {
@@ -265,14 +339,16 @@ final class TrainingRounds {
       training.state.best[$0.site]?.entry.figures.coveredMass
     }
     var remaining: Double?
-    if let planned, timedRounds > 0 {
-      remaining = Double(max(planned - tokens, 0) / roundTokens) * seconds / Double(timedRounds)
+    let seconds = schedule.secondsPerRound
+    if let planned, let seconds {
+      remaining = Double(max(planned - tokens, 0) / roundTokens) * seconds
     } else if let budget = options.timeBudget {
       remaining = max(0, budget / .seconds(1) - elapsed)
     }
     door.progress(
       TrainingProgress(
         phase: "training", tokens: tokens, plannedTokens: planned ?? 0, loss: loss, axis: axis,
-        coveredMass: masses, remainingSeconds: remaining))
+        coveredMass: masses, remainingSeconds: remaining,
+        tokensPerSecond: seconds.map { Double(roundTokens) / max($0, 1e-9) }))
   }
 }

@@ -38,19 +38,22 @@ extension TrainingState {
   }
 
   /// Writes the state, whole or not at all.
-  func save(
-    to path: String, models: [(site: TrainingSite, model: LowRankModel)]
-  ) throws(CheckpointError) {
+  ///
+  /// - Parameters:
+  ///   - path: where to.
+  ///   - models: those of the group.
+  ///   - steps: how many each of them has taken.
+  /// - Throws: ``CheckpointError/unwritable(path:reason:)``.
+  func save(to path: String, models: [LowRankModel], steps: Int) throws(CheckpointError) {
     let finished = best.values.sorted {
       ($0.entry.site.axis.rawValue, $0.entry.site.layer)
         < ($1.entry.site.axis.rawValue, $1.entry.site.layer)
     }
     var tensors: [SafetensorsDeclaration] = []
-    for (index, pair) in models.enumerated() {
+    for (index, model) in models.enumerated() {
       for part in ["values", "first", "second"] {
         tensors.append(
-          SafetensorsDeclaration(
-            name: "\(part).\(index)", type: .float32, shape: [pair.model.count]))
+          SafetensorsDeclaration(name: "\(part).\(index)", type: .float32, shape: [model.count]))
       }
     }
     for (index, predictor) in finished.enumerated() {
@@ -68,15 +71,13 @@ extension TrainingState {
       path: path, tensors: tensors,
       metadata: [
         Key.version: Self.version, Key.run: key,
-        Key.progress: progressText(steps: models.first?.model.steps ?? 0),
+        Key.progress: progressText(steps: steps),
         Key.best: "[" + finished.map { EntryText.text($0.entry) }.joined(separator: ",") + "]",
       ])
-    for (index, pair) in models.enumerated() {
-      let parts = [
-        ("values", pair.model.values), ("first", pair.model.first), ("second", pair.model.second),
-      ]
+    for (index, model) in models.enumerated() {
+      let parts = [("values", model.values), ("first", model.first), ("second", model.second)]
       for (part, buffer) in parts {
-        let floats = UnsafeBufferPointer(start: buffer.base, count: pair.model.count)
+        let floats = UnsafeBufferPointer(start: buffer.base, count: model.count)
         try writer.append(UnsafeRawBufferPointer(floats), to: "\(part).\(index)")
       }
     }

@@ -243,6 +243,62 @@ struct CardTrainingTests {
     return ((0..<model.count).map { model.values.base[$0] }, loss)
   }
 
+  @Test
+  func `the card's values come without moments, and a model on the host stays as it was`() throws {
+    let trainer = try onCard()
+    var random = SeededRandom(seed: 6)
+    let model = model(&random)
+    func values(_ model: LowRankModel) -> [Float] {
+      (0..<model.count).map { model.values.base[$0] }
+    }
+    let before = values(model)
+    let weights = RowWeights(positive: ContributionCode.threshold, massPower: 0)
+    func step() {
+      fill(trainer, &random)
+      _ = trainer.step(model, tokens: batch, weights: weights, learningRate: 0.01)
+    }
+    step()
+    let visitor = try trainer.makeVisitor(for: site(), hidden: hidden)
+    #expect(try trainer.latest(model, in: visitor) === visitor)
+    #expect(values(model) == before && trainer.leavesModels)
+    #expect((0..<model.count).allSatisfy { model.first.base[$0] == 0 })
+    let once = values(visitor)
+    try trainer.settle(model)
+    #expect(values(model) == once && once != before)
+    #expect((0..<model.count).contains { model.first.base[$0] != 0 })
+    step()
+    _ = try trainer.latest(model, in: visitor)
+    #expect(values(visitor) != once)
+    // A visitor is what it was last said to be, from whatever steps came between.
+    trainer.forward(visitor, tokens: batch)
+    let full = (0..<rows).map { trainer.scores(0)[$0] }
+    for i in 0..<model.count { visitor.values.base[i] = 0 }
+    trainer.reload(visitor)
+    trainer.forward(visitor, tokens: batch)
+    #expect((0..<rows).allSatisfy { trainer.scores(0)[$0] == 0 } && full.contains { $0 != 0 })
+  }
+
+  @Test func `steps go on on a card from what another one has settled`() throws {
+    let weights = RowWeights(positive: ContributionCode.threshold, massPower: 0)
+    func take(_ steps: Range<Int>, by trainer: CardTrainer, _ model: LowRankModel) throws {
+      for step in steps {
+        var random = SeededRandom(seed: 20 + UInt64(step))
+        fill(trainer, &random)
+        _ = trainer.step(model, tokens: batch, weights: weights, learningRate: 0.01)
+      }
+      try trainer.settle(model)
+    }
+    var (first, second) = (SeededRandom(seed: 9), SeededRandom(seed: 9))
+    let (whole, parted) = (model(&first), model(&second))
+    try take(0..<4, by: try onCard(), whole)
+    try take(0..<2, by: try onCard(), parted)
+    try take(2..<4, by: try onCard(), parted)
+    for part in [\LowRankModel.values, \.first, \.second] {
+      let (a, b) = (whole[keyPath: part].base, parted[keyPath: part].base)
+      #expect((0..<whole.count).allSatisfy { a[$0] == b[$0] })
+    }
+  }
+
   @Test func `steps on the card are the processor's, and the same each time`() throws {
     let host = try trained(by: onHost()).values
     let card = try trained(by: onCard()).values

@@ -102,7 +102,7 @@ struct LowRankTests {
         model, tokens: 128, weights: weights, learningRate: 0.01 * Float(400 - step) / 400)
     }
     let rounded = RoundedPredictor(model, bits: 8, try arithmetic())
-    rounded.restore(model, bits: 8)
+    rounded.restore(model, bits: 8, try arithmetic())
     fill(trainer, tokens: 128, teacher: teacher, &random)
     trainer.forward(model, tokens: 128)
     var (hits, positives, chosen) = (0, 0, 0)
@@ -117,6 +117,35 @@ struct LowRankTests {
     }
     #expect(Double(hits) / Double(positives) > 0.95)
     #expect(Double(hits) / Double(chosen) > 0.7)
+  }
+
+  @Test(arguments: [4, 8])
+  func `a rounded predictor is the same from any number of threads, and stays when rounded again`(
+    bits: Int
+  ) throws {
+    var random = SeededRandom(seed: 8)
+    let model = LowRankModel(rank: 64, hidden: hidden, rows: 200)
+    for i in 0..<model.count { model.values.base[i] = random.unit() }
+    let rounded = RoundedPredictor(model, bits: bits, try arithmetic(3))
+    let visitor = LowRankModel(
+      rank: 64, hidden: hidden, rows: 200, visiting: CPUBuffer(capacity: 1, width: model.count))
+    rounded.restore(visitor, bits: bits, try arithmetic(3))
+    let other = LowRankModel(rank: 64, hidden: hidden, rows: 200)
+    RoundedPredictor(model, bits: bits, try arithmetic(1))
+      .restore(other, bits: bits, try arithmetic(1))
+    let floats = (0..<model.count).map { visitor.values.base[$0] }
+    #expect(floats == (0..<model.count).map { other.values.base[$0] })
+    // Values lie within 1.74, so half a step of 8 bits is 0.007; 4 bits cut extremes off. What pads a row
+    // is nothing.
+    let bound: Float = bits == 8 ? 0.008 : 0.95
+    for i in 0..<64 {
+      let row = i * model.width
+      #expect((0..<hidden).allSatisfy { abs(floats[row + $0] - model.a[row + $0]) <= bound })
+      #expect((hidden..<model.width).allSatisfy { floats[row + $0] == 0 })
+      let column = i * model.paddedRows
+      #expect((0..<200).allSatisfy { abs(visitor.b[column + $0] - model.b[column + $0]) <= bound })
+    }
+    #expect((0..<200).allSatisfy { visitor.bias[$0] == model.bias[$0] })
   }
 
   @Test(arguments: [2, 4, 8])

@@ -36,6 +36,9 @@ final class TrainingProgressLine {
     let planned =
       progress.plannedTokens > 0 ? " of " + Quantity.grouped(progress.plannedTokens) : ""
     parts.append("\(Quantity.grouped(progress.tokens))\(planned) tokens")
+    if let speed = progress.tokensPerSecond {
+      parts.append("\(Quantity.grouped(Int(speed.rounded()))) tokens/s")
+    }
     if let seconds = progress.remainingSeconds { parts.append("\(Quantity.time(seconds)) left") }
     if progress.loss > 0 { parts.append("loss \(Quantity.decimals(progress.loss, 4))") }
     if let axis = progress.axis, !progress.coveredMass.isEmpty {

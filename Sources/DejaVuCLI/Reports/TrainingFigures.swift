@@ -36,6 +36,15 @@ struct TrainingFigures {
       + "(scored on \(Quantity.grouped(report.heldOutTokens)) tokens), "
       + "\(Quantity.time(report.seconds))\(report.isResumed ? ", continued" : "")"
       + "\(report.isCutShort ? ", cut short by the time" : ""); written to \(output)\n"
+      + phases.map { "\($0.name) \(Quantity.time($0.seconds))" }.joined(separator: ", ") + "\n"
+  }
+
+  private var phases: [(name: String, seconds: Double)] {
+    let spent = report.spent
+    return [
+      ("preparing", spent.preparing), ("collecting", spent.collecting),
+      ("training", spent.training), ("scoring", spent.scoring), ("saving", spent.saving),
+    ]
   }
 
   private static func cells(_ row: TrainingReport.Row) -> [String] {
@@ -63,6 +72,7 @@ struct TrainingFigures {
       "ms": .real(report.seconds * 1000),
       "continued": .bool(report.isResumed),
       "cut_short": .bool(report.isCutShort),
+      "phases_ms": .object(phases.map { (key: $0.name, value: .real($0.seconds * 1000)) }),
       "predictors": .array(report.rows.map(Self.object)),
     ]
   }
