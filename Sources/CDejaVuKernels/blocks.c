@@ -172,35 +172,42 @@ void dejavu_pack_tokens(dejavu_team *team, const dejavu_kernels *kernels, int32_
 typedef struct {
   const dejavu_kernels *kernels;
   int32_t weight_type, in_bf16;
-  const dejavu_gemm_job *job;
-  size_t columns, strip;
+  const dejavu_gemm_job *jobs;
+  size_t columns, strip, strips;
   char *scratch;
 } product_context;
 
 static void product_chunk(void *context, size_t chunk, size_t thread) {
   product_context *c = context;
-  size_t first = chunk * c->strip;
+  const dejavu_gemm_job *job = c->jobs + chunk / c->strips;
+  size_t first = chunk % c->strips * c->strip;
   size_t count = c->columns - first < c->strip ? c->columns - first : c->strip;
   float *scratch = (float *)(c->scratch + thread * dejavu_gemm_scratch());
   if (dejavu_is_coded(c->weight_type)) {
-    size_t d = c->job->by_rows ? c->job->k : c->columns;
-    int32_t type = type_of(c->weight_type, c->job->scales);
-    c->kernels->coded_gemm(c->job, type, d, first, count, scratch);
+    size_t d = job->by_rows ? job->k : c->columns;
+    int32_t type = type_of(c->weight_type, job->scales);
+    c->kernels->coded_gemm(job, type, d, first, count, scratch);
     return;
   }
   const dejavu_row_kernels *rows = &c->kernels->rows[c->weight_type];
   if (c->in_bf16 && rows->gemm_bf16)
-    rows->gemm_bf16(c->job, first, count, scratch);
+    rows->gemm_bf16(job, first, count, scratch);
   else
-    rows->gemm(c->job, first, count, scratch);
+    rows->gemm(job, first, count, scratch);
 }
 
 void dejavu_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                     int32_t in_bf16, const dejavu_gemm_job *job, size_t columns, void *scratch) {
+  dejavu_products(team, kernels, weight_type, in_bf16, job, 1, columns, scratch);
+}
+
+void dejavu_products(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                     int32_t in_bf16, const dejavu_gemm_job *jobs, size_t count, size_t columns,
+                     void *scratch) {
   // Rows of B are long runs already; where B is read across its rows, wider strips make them so.
-  size_t strip = job->by_rows ? 64 : 256;
-  product_context context = {kernels, weight_type, in_bf16, job, columns, strip, scratch};
-  dejavu_team_run(team, product_chunk, &context, (columns + strip - 1) / strip);
+  size_t strip = jobs->by_rows ? 64 : 256, strips = (columns + strip - 1) / strip;
+  product_context context = {kernels, weight_type, in_bf16, jobs, columns, strip, strips, scratch};
+  dejavu_team_run(team, product_chunk, &context, count * strips);
 }
 
 /// Transposes count × columns elements of `size` bytes; the source runs along our rows.

@@ -56,27 +56,24 @@ package struct ContributionMeasure {
   ///   - tokens: T.
   ///   - stride: floats from one token to the next.
   ///   - arithmetic: does the products.
-  ///   - work: `[tokens, lanes]` at least.
+  ///   - work: `[tokens, K · lanes]` at least.
   ///   - out: `[tokens, K]` at least.
   package func headNorms(
     _ context: UnsafePointer<Float>, tokens: Int, stride: Int, _ arithmetic: DenseArithmetic,
     work: CPUBuffer, into out: CPUBuffer
   ) {
-    for group in 0..<groups {
-      nonisolated(unsafe) let part = context + group * lanes
-      arithmetic.pack(part, stride: stride, rows: tokens, columns: lanes)
-      arithmetic.multiply(
-        rows: grams.row(group * lanes), count: lanes, stride: grams.stride, into: work.base,
-        stride: work.stride)
-      nonisolated(unsafe) let (work, out) = (work, out)
-      let (lanes, parts) = (lanes, 16)
-      arithmetic.run(chunks: parts) { chunk in
-        for t in chunk * tokens / parts..<(chunk + 1) * tokens / parts {
-          let (product, row) = (work.row(t), part + t * stride)
-          var square: Float = 0
-          for lane in 0..<lanes { square += product[lane] * row[lane] }
-          out.row(t)[group] = max(square, 0).squareRoot()
-        }
+    precondition(work.stride >= groups * lanes && work.capacity >= tokens, "too little room")
+    arithmetic.multiply(
+      blocks: groups, columns: lanes, context, stride: stride, rows: tokens, by: grams, into: work)
+    nonisolated(unsafe) let (context, work, out) = (context, work, out)
+    let (groups, lanes) = (groups, lanes)
+    arithmetic.run(chunks: tokens) { t in
+      for group in 0..<groups {
+        let product = work.row(t) + group * lanes
+        let part = context + t * stride + group * lanes
+        var square: Float = 0
+        for lane in 0..<lanes { square += product[lane] * part[lane] }
+        out.row(t)[group] = max(square, 0).squareRoot()
       }
     }
   }

@@ -10,6 +10,7 @@ package final class DenseArithmetic {
   private var packed: CPUBuffer
   private var packedRows = 0
   private var packedColumns = 0
+  private var packedBlocks = CPUBuffer(capacity: 0, width: 0)
   private let panels: CPUBuffer
   /// Whether operands are rounded to bfloat16; sums are float32 all the same.
   package let roundsToBFloat16: Bool
@@ -64,6 +65,30 @@ package final class DenseArithmetic {
       epilogue: nil)
     dejavu_product(
       team.handle, kernels, DType.float32.code, roundsToBFloat16 ? 1 : 0, &job, columns,
+      panels.base)
+  }
+
+  /// C[t, block] = A[t, block] · B[block]ᵀ for blocks of so many columns, B being
+  /// `[blocks][columns, columns]`; all at once, since a small product alone keeps few threads busy.
+  package func multiply(
+    blocks: Int, columns: Int, _ a: UnsafePointer<Float>, stride: Int, rows: Int,
+    by b: CPUBuffer, into c: CPUBuffer
+  ) {
+    let width = dejavu_packed_a_bytes(kernels, rows, columns) / 4
+    if width > packedBlocks.stride || blocks > packedBlocks.capacity {
+      packedBlocks = CPUBuffer(capacity: blocks, width: width)
+    }
+    let jobs = (0..<blocks).map { block in
+      dejavu_pack_tokens(
+        team.handle, kernels, roundsToBFloat16 ? 1 : 0, packedBlocks.row(block),
+        a + block * columns, stride, rows, columns)
+      return dejavu_gemm_job(
+        packed_a: packedBlocks.row(block), tokens: rows, k: columns, b: b.row(block * columns),
+        b_stride: b.stride * 4, scales: dejavu_scale_rows(), by_rows: 1, accumulates: 0,
+        c: c.base + block * columns, c_stride: c.stride, epilogue: nil)
+    }
+    dejavu_products(
+      team.handle, kernels, DType.float32.code, roundsToBFloat16 ? 1 : 0, jobs, blocks, columns,
       panels.base)
   }
 

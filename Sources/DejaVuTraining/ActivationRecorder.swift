@@ -42,7 +42,7 @@ package final class ActivationRecorder: StepObserver {
     measures = model.layers.map { ContributionMeasure($0, model.architecture, arithmetic) }
     norms = CPUBuffer(capacity: batch, width: model.architecture.kvHeads)
     work = CPUBuffer(
-      capacity: batch, width: model.architecture.headsPerGroup * model.architecture.headWidth)
+      capacity: batch, width: model.architecture.heads * model.architecture.headWidth)
   }
 
   package func count() { task = .counting }

@@ -120,6 +120,10 @@ void dejavu_pack_tokens(dejavu_team *team, const dejavu_kernels *kernels, int32_
 /// scratch: dejavu_gemm_scratch bytes per thread.
 void dejavu_product(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
                     int32_t in_bf16, const dejavu_gemm_job *job, size_t columns, void *scratch);
+/// As `dejavu_product`, for `count` jobs at once: the strips of one small product keep few threads busy.
+void dejavu_products(dejavu_team *team, const dejavu_kernels *kernels, int32_t weight_type,
+                     int32_t in_bf16, const dejavu_gemm_job *jobs, size_t count, size_t columns,
+                     void *scratch);
 
 /// Causal attention of consecutive tokens of one sequence, in float32.
 typedef struct {

@@ -32,7 +32,7 @@ final class CurveRecorder: StepObserver {
     self.arithmetic = arithmetic
     stream = CPUBuffer(capacity: backend.batchCapacity, width: a.hidden)
     work = CPUBuffer(
-      capacity: backend.batchCapacity, width: a.headsPerGroup * a.headWidth)
+      capacity: backend.batchCapacity, width: a.heads * a.headWidth)
     norms = CPUBuffer(capacity: backend.batchCapacity, width: a.kvHeads)
     rows = Dictionary(
       uniqueKeysWithValues: RowAxis.allCases.map { ($0, backend.makeRows(universe: $0.rows(a))) })

@@ -32,7 +32,7 @@ package final class ContributionObserver: StepObserver {
       .heads: CPUBuffer(capacity: tokens, width: a.kvHeads),
       .neurons: CPUBuffer(capacity: tokens, width: a.neurons),
     ]
-    work = CPUBuffer(capacity: tokens, width: a.headsPerGroup * a.headWidth)
+    work = CPUBuffer(capacity: tokens, width: a.heads * a.headWidth)
     self.body = body
   }
 
