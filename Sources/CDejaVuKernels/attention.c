@@ -60,21 +60,29 @@ static const void *row_of(const void *matrix, size_t row, size_t stride) {
   return (const char *)matrix + row * stride;
 }
 
+static size_t cache_offset(const dejavu_attention_job *job, size_t group, size_t position) {
+  return (group * job->capacity + position) * job->padded_h * size_of(job->cache_type);
+}
+
 /// Asks for the beginning of what is streamed next. A head is six streams, and at each the hardware
 /// prefetcher starts anew: 4 % of the block with two threads, at a width of 768.
-static void fetch_ahead(const void *stream) {
-  enum { LEAD = 2048 };
-  for (size_t byte = 0; byte < LEAD; byte += 64)
+static void fetch_ahead(const void *stream, size_t bytes) {
+  for (size_t byte = 0; byte < bytes; byte += 64)
     __builtin_prefetch((const char *)stream + byte, 0, 2);
 }
 
 /// The same for rows of weights: kernels of codes ask for their next rows themselves.
 static void fetch_rows(const dejavu_attention_job *job, const void *rows) {
-  if (!dejavu_is_coded(job->weight_type)) fetch_ahead(rows);
+  enum { LEAD = 2048 };
+  if (!dejavu_is_coded(job->weight_type)) fetch_ahead(rows, LEAD);
 }
 
-static size_t cache_offset(const dejavu_attention_job *job, size_t group, size_t position) {
-  return (group * job->capacity + position) * job->padded_h * size_of(job->cache_type);
+/// The same for the keys that a group attends to.
+static void fetch_keys(const dejavu_attention_job *job, size_t group) {
+  size_t at = cache_offset(job, group, job->first_visible);
+  size_t end = cache_offset(job, group, job->position + 1);
+  fetch_ahead((const char *)job->keys + at,
+              end - at < DEJAVU_CACHE_AHEAD ? end - at : DEJAVU_CACHE_AHEAD);
 }
 
 void dejavu_rotate(float *head, const float *cosines, const float *sines, size_t half) {
@@ -171,7 +179,9 @@ static void project_queries(const dejavu_attention_job *job, size_t group, float
   }
 }
 
-static void attend_group(const dejavu_attention_job *job, size_t group, group_scratch s) {
+/// One group's context; `next` is what is read afterwards, or NULL.
+static void attend_group(const dejavu_attention_job *job, size_t group, group_scratch s,
+                         const void *next) {
   const dejavu_row_kernels *cache = &job->kernels->rows[job->cache_type];
   size_t h = job->padded_h, first = job->first_visible, seen = job->position + 1 - first;
   size_t at = cache_offset(job, group, first);
@@ -182,12 +192,10 @@ static void attend_group(const dejavu_attention_job *job, size_t group, group_sc
       dejavu_rotate(query, job->cosines + job->position * job->rotary_half,
                     job->sines + job->position * job->rotary_half, job->rotary_half);
     float slope = job->slopes ? job->slopes[group * job->heads_per_group + i] : 0;
-    fetch_ahead((const char *)job->values + at);
-    float max = cache->scores(s.scores, query, (const char *)job->keys + at, seen, h, job->scale,
-                              slope);
+    const char *keys = (const char *)job->keys + at, *values = (const char *)job->values + at;
+    float max = cache->scores(s.scores, query, keys, seen, h, job->scale, slope, values);
     float sum = job->kernels->exponentiate(s.scores, seen, max);
-    fetch_ahead(row_of(job->output, (group * job->heads_per_group + i) * job->h, job->row_stride));
-    cache->weigh(context, s.scores, (const char *)job->values + at, seen, h);
+    cache->weigh(context, s.scores, values, seen, h, i + 1 < job->heads_per_group ? keys : next);
     for (size_t lane = 0; lane < h; lane++) context[lane] /= sum;
   }
 }
@@ -212,7 +220,7 @@ static void settle_group(const dejavu_attention_job *job, size_t entry, const vo
   const void *values = row_of(job->value, group * job->h, job->row_stride);
   fetch_rows(job, values);
   project_owed(job, group, job->key, job->key_bias, s.keys, 0, job->h, values);
-  fetch_ahead((const char *)job->keys + cache_offset(job, group, job->first_visible));
+  fetch_keys(job, group);
   project_owed(job, group, job->value, job->value_bias, s.values, 0, job->h, next);
   remember(job, group, s);
 }
@@ -225,6 +233,13 @@ static const void *first_query(const dejavu_attention_job *job, size_t entry) {
 
 static const void *first_output(const dejavu_attention_job *job, size_t entry) {
   return row_of(job->output, group_at(job, entry) * job->heads_per_group * job->h, job->row_stride);
+}
+
+/// What a group's attention finds not yet asked for of its output rows: products of codes ask for eight rows
+/// beyond their own, sums of rows for those from the sixteenth on.
+static const void *unasked_output(const dejavu_attention_job *job, size_t entry) {
+  const void *rows = first_output(job, entry);
+  return dejavu_is_coded(job->weight_type) && job->h > 8 ? row_of(rows, 8, job->row_stride) : rows;
 }
 
 static void fused_chunk(void *context, size_t slice, size_t thread) {
@@ -242,7 +257,7 @@ static void fused_chunk(void *context, size_t slice, size_t thread) {
     project_queries(job, group, s.queries, 0, job->heads_per_group * job->h, keys);
     settle_group(job, entry, first_output(job, entry));
     uint64_t attending = clock_of(job);
-    attend_group(job, group, s);
+    attend_group(job, group, s, unasked_output(job, entry));
     note_cache(job, thread, attending);
     if (next) fetch_rows(job, next);
     project_output(job, group, s.context, acc, 0, job->d, next);
@@ -277,7 +292,7 @@ static void attend_chunk(void *context, size_t entry, size_t thread) {
   uint64_t start = clock_of(job);
   remember(job, group, s);
   uint64_t attending = clock_of(job);
-  attend_group(job, group, s);
+  attend_group(job, group, s, NULL);
   note_cache(job, thread, attending);
   note_all(job, thread, start);
 }

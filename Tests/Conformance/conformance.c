@@ -63,12 +63,12 @@ static void check_rows(const dejavu_kernels *k, int32_t type, size_t d) {
   plain->axpy_rows(b, w, stride, x, ROWS, d);
   expect("axpy_rows", a, b, d, 1e-5f);
   float seen[64], known[64], p[MOST], q[MOST];
-  float top = fast->scores(seen, x, w, ROWS, d, 0.3f, 0.01f);
-  float best = plain->scores(known, x, w, ROWS, d, 0.3f, 0.01f);
+  float top = fast->scores(seen, x, w, ROWS, d, 0.3f, 0.01f, w);
+  float best = plain->scores(known, x, w, ROWS, d, 0.3f, 0.01f, NULL);
   expect("scores", seen, known, ROWS, 1e-5f * sqrtf((float)d));
   expect("greatest score", &top, &best, 1, 1e-5f * sqrtf((float)d));
-  fast->weigh(p, x, w, ROWS, d);
-  plain->weigh(q, x, w, ROWS, d);
+  fast->weigh(p, x, w, ROWS, d, w);
+  plain->weigh(q, x, w, ROWS, d, NULL);
   expect("weigh", p, q, d, 1e-5f);
   fast->widen(p, w, d - 3);
   plain->widen(q, w, d - 3);

@@ -121,6 +121,9 @@ typedef struct {
   const float *_Nullable gain;
 } dejavu_groupwise;
 
+/// Bytes of cached keys or values from those that are read to those that are asked for.
+enum { DEJAVU_CACHE_AHEAD = 6144 };
+
 /// Kernels over weights or cache entries of one stored type.
 typedef struct {
   /// y[t · y_stride + r] = Σ_d w[r, d] · x[t, d]   for r < rows, t < tokens
@@ -133,11 +136,13 @@ typedef struct {
   /// acc[d] += Σ_i act(i) · down[i, d] for entries first..<first + count of the job's list.
   /// Returns the number of down rows read.
   size_t (*mlp_rows)(const dejavu_mlp_job *job, size_t first, size_t count, float *acc);
-  /// scores[s] = scale · q · k[s] + slope · s   for s < count; returns the greatest score.
+  /// scores[s] = scale · q · k[s] + slope · s   for s < count; returns the greatest score. What is read
+  /// `next`, if anything, is asked for near the end.
   float (*scores)(float *scores, const float *q, const void *keys, size_t count, size_t h,
-                  float scale, float slope);
+                  float scale, float slope, const void *_Nullable next);
   /// out[h] = Σ_s p[s] · v[s], summed in a fixed order.
-  void (*weigh)(float *out, const float *p, const void *values, size_t count, size_t h);
+  void (*weigh)(float *out, const float *p, const void *values, size_t count, size_t h,
+                const void *_Nullable next);
   void (*widen)(float *out, const void *in, size_t count);
   void (*narrow)(void *out, const float *in, size_t count);
   /// One strip n0..<n0 + count of a product in float32; scratch holds dejavu_gemm_scratch bytes.

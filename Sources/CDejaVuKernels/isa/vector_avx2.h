@@ -81,3 +81,9 @@ static inline void vtranspose(vf r[8]) {
   }
   for (int i = 0; i < 8; i++) r[i] = t[i];
 }
+
+static inline vf vsums(vf r[8]) {
+  __m256 first = _mm256_hadd_ps(_mm256_hadd_ps(r[0], r[1]), _mm256_hadd_ps(r[2], r[3]));
+  __m256 second = _mm256_hadd_ps(_mm256_hadd_ps(r[4], r[5]), _mm256_hadd_ps(r[6], r[7]));
+  return vadd(_mm256_permute2f128_ps(first, second, 0x20), _mm256_permute2f128_ps(first, second, 0x31));
+}

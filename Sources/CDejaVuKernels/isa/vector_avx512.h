@@ -77,3 +77,20 @@ static inline void vtranspose(vf r[16]) {
     r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xDD);
   }
 }
+
+static inline vf vsums(vf r[16]) {
+  for (int i = 0; i < 8; i++) {
+    vf a = r[2 * i], b = r[2 * i + 1];
+    r[i] = vadd(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  }
+  for (int i = 0; i < 4; i++) {
+    __m512d a = _mm512_castps_pd(r[2 * i]), b = _mm512_castps_pd(r[2 * i + 1]);
+    r[i] = vadd(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  }
+  // Every quarter has sums of the same four rows now.
+  for (int i = 0; i < 2; i++) {
+    vf a = r[2 * i], b = r[2 * i + 1];
+    r[i] = vadd(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+  }
+  return vadd(_mm512_shuffle_f32x4(r[0], r[1], 0x88), _mm512_shuffle_f32x4(r[0], r[1], 0xDD));
+}

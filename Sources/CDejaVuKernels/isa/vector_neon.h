@@ -57,3 +57,7 @@ static inline void vtranspose(vf r[4]) {
   r[2] = vcombine_f32(vget_high_f32(low.val[0]), vget_high_f32(high.val[0]));
   r[3] = vcombine_f32(vget_high_f32(low.val[1]), vget_high_f32(high.val[1]));
 }
+
+static inline vf vsums(vf r[4]) {
+  return vpaddq_f32(vpaddq_f32(r[0], r[1]), vpaddq_f32(r[2], r[3]));
+}

@@ -8,6 +8,7 @@
 //   vscale2(a, n)         a · 2^n for integral n
 //   vsum, vmaxall         over lanes, in a fixed order
 //   vtranspose(r)         r is VW vectors; rows become columns
+//   vsums(r)              lane i is the sum of the lanes of r[i], VW vectors that may be overwritten
 //
 // This file is the plain version: one lane, no instruction set assumed.
 #pragma once
@@ -76,3 +77,4 @@ static inline vf vscale2(vf a, vf n) { return ldexpf(a, (int)n); }
 static inline float vsum(vf a) { return a; }
 static inline float vmaxall(vf a) { return a; }
 static inline void vtranspose(vf r[1]) { (void)r; }
+static inline vf vsums(vf r[1]) { return r[0]; }

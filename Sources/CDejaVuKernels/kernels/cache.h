@@ -1,30 +1,29 @@
 // Kernels over cached keys and values, and conversions; included per type like stream.h.
 
-/// Asks for what lies 4 KB behind cached rows: rows of a head are so short that the loops
-/// over them run ahead of the hardware prefetcher.
-static inline void NAME(fetch_cache)(const ELEM *rows, size_t lanes) {
-  enum { CACHE_AHEAD = 4096 };
-  for (size_t byte = 0; byte < lanes * sizeof(ELEM); byte += 64)
-    __builtin_prefetch((const char *)rows + CACHE_AHEAD + byte, 0, 3);
+/// What is read DEJAVU_CACHE_AHEAD bytes behind `at`: cached rows that end at `end`, then what is `next`. Rows
+/// of a head are so short that the loops over them run ahead of the hardware prefetcher, and a head is so
+/// short that what lies behind its end must not be asked for: at 128 positions that is a third of its bytes.
+static inline const char *NAME(cache_ahead)(const ELEM *at, const ELEM *end, const void *next) {
+  ptrdiff_t left = (const char *)end - (const char *)at;
+  if (left > DEJAVU_CACHE_AHEAD) return (const char *)at + DEJAVU_CACHE_AHEAD;
+  return next ? (const char *)next + (DEJAVU_CACHE_AHEAD - left) : (const char *)at;
 }
 
 static float NAME(scores)(float *scores, const float *q, const void *keys, size_t count, size_t h,
-                          float scale, float slope) {
+                          float scale, float slope, const void *next) {
   const ELEM *k = (const ELEM *)keys;
   float greatest = -INFINITY;
   size_t s = 0;
   for (; s + VW <= count; s += VW) {
     vf rows[VW];
+    const char *ahead = NAME(cache_ahead)(k + s * h, k + count * h, next);
     for (size_t r = 0; r < VW; r++) {
       rows[r] = vzero();
-      NAME(fetch_cache)(k + (s + r) * h, h);
+      prefetch_span(ahead + r * h * sizeof(ELEM), h * sizeof(ELEM));
       for (size_t i = 0; i < h; i += VW)
         rows[r] = vfma(LOADV(k + (s + r) * h + i), vload(q + i), rows[r]);
     }
-    vtranspose(rows);
-    for (size_t step = VW / 2; step > 0; step /= 2)
-      for (size_t r = 0; r < step; r++) rows[r] = vadd(rows[r], rows[r + step]);
-    vstore(scores + s, vmul(rows[0], vset(scale)));
+    vstore(scores + s, vmul(vsums(rows), vset(scale)));
   }
   for (; s < count; s++) {
     vf sum = vzero();
@@ -38,7 +37,8 @@ static float NAME(scores)(float *scores, const float *q, const void *keys, size_
   return greatest;
 }
 
-static void NAME(weigh)(float *out, const float *p, const void *values, size_t count, size_t h) {
+static void NAME(weigh)(float *out, const float *p, const void *values, size_t count, size_t h,
+                        const void *next) {
   for (size_t i = 0; i < h; i += 4 * VW) {
     size_t lanes = (h - i) / VW < 4 ? (h - i) / VW : 4;
     vf even[4] = {vzero(), vzero(), vzero(), vzero()};
@@ -48,8 +48,9 @@ static void NAME(weigh)(float *out, const float *p, const void *values, size_t c
     if (lanes == 4) {
       for (; s + 2 <= count; s += 2, v += 2 * h) {
         vf p0 = vset(p[s]), p1 = vset(p[s + 1]);
-        NAME(fetch_cache)(v, 4 * VW);
-        NAME(fetch_cache)(v + h, 4 * VW);
+        const char *ahead = NAME(cache_ahead)(v, (const ELEM *)values + count * h, next);
+        prefetch_span(ahead, 4 * VW * sizeof(ELEM));
+        prefetch_span(ahead + h * sizeof(ELEM), 4 * VW * sizeof(ELEM));
         for (size_t j = 0; j < 4; j++) {
           even[j] = vfma(LOADV(v + j * VW), p0, even[j]);
           odd[j] = vfma(LOADV(v + h + j * VW), p1, odd[j]);

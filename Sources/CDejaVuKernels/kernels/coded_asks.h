@@ -14,7 +14,7 @@ static inline void ask_until_due(coded_stream *stream, size_t bytes) {
 }
 
 /// With each line of n rows that are taken: a line of each of `ahead` and `also`, or as much of the `stream`
-/// where there is one.
+/// where there is one; nothing where all are NULL.
 typedef struct {
   const uint8_t *const *ahead, *const *also;
   coded_stream *stream;
@@ -28,6 +28,7 @@ static inline __attribute__((always_inline)) void ask_beside(const coded_asks *a
     asks->stream->next += n * block_bytes;
     return;
   }
+  if (!asks->ahead) return;
 #pragma clang loop unroll(full)
   for (size_t r = 0; r < n; r++) {
     prefetch_span(asks->ahead[r] + b * block_bytes, block_bytes);
@@ -41,6 +42,7 @@ static inline void ask_for_rest(const coded_asks *asks, const coded_shape *s, si
     ask_until_due(asks->stream, n * s->row_bytes);
     return;
   }
+  if (!asks->ahead) return;
   for (size_t r = 0; r < n; r++)
     for (size_t at = s->code_bytes; at < s->row_bytes + 63; at += 64) {
       __builtin_prefetch(asks->ahead[r] + at, 0, 2);

@@ -48,6 +48,14 @@ static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const c
 #undef BODY
 }
 
+/// The same where memory's own prefetchers follow the row.
+static void dot_followed(float *y, const uint8_t *row, const coded_vector *x, const coded_shape *s) {
+#define BODY(bits, group, narrow) \
+  dot_some(y, &row, x, s, (coded_asks){NULL, NULL, NULL}, bits, group, narrow, 1)
+  CODED_FORMATS(s, BODY);
+#undef BODY
+}
+
 static void add_octet(coded_sum *sum, const uint8_t *const rows[CODED_OCTET],
                       const float a[CODED_OCTET], const uint8_t *const ahead[CODED_OCTET],
                       const coded_shape *s) {
@@ -117,11 +125,25 @@ static inline const uint8_t *run_row(const coded_run *run, size_t r) {
   return run->first + (run->count - 1) * run->stride;
 }
 
+/// Products of a run one row at a time: only what lies behind the codes is asked for.
+static void dot_run(float *y, const coded_run *run, const coded_vector *x, const coded_shape *s) {
+  for (size_t r = 0; r < run->count; r++) {
+    const uint8_t *later = run_row(run, r + 2);
+    for (size_t at = s->code_bytes; at < s->row_bytes; at += 64) __builtin_prefetch(later + at, 0, 3);
+    dot_followed(y + r, run->first + r * run->stride, x, s);
+  }
+}
+
 static void kernel_coded_dot_rows(float *y, size_t y_stride, const void *w, size_t w_stride,
                                   size_t rows, const void *next, const void *x, size_t x_stride,
                                   size_t tokens, size_t d, int32_t format) {
   coded_shape s = coded_shape_of(format, d);
   coded_run run = {w, next, w_stride, rows};
+  if (s.bits == 8 && tokens == 1) {
+    coded_vector v = coded_vector_at(x, &s);
+    dot_run(y, &run, &v, &s);
+    return;
+  }
   for (size_t r = 0; r < rows; r += CODED_QUAD) {
     const uint8_t *quad[CODED_QUAD], *ahead[CODED_QUAD];
     for (size_t i = 0; i < CODED_QUAD; i++) {
