@@ -35,6 +35,11 @@ def plane_bytes(width):
     return 2 * arranged(width) + (arranged(width) // 128 + 3) // 4 * 16
 
 
+def eighth_bytes(columns):
+    """Bytes of a vector in 8 bits as choosers meet it: whole blocks of 128 columns, and a step for 64."""
+    return columns + (columns // 16 + 15) // 16 * 16
+
+
 def structures():
     """The header's structures, by name, as ctypes classes."""
     types = {"dv_address": ctypes.c_ulonglong, "int": ctypes.c_int, "float": ctypes.c_float,

@@ -28,7 +28,7 @@ class Codes:
         of = torch.arange(self.padded) // group
         weights = (codes.double() - doubled[:, of] / 2) * scales[:, of].double()
         self.weights = weights[:, :width].to(c.card.device)
-        parts = [self.packed(codes), scales.view(torch.uint8).reshape(rows, -1)]
+        parts = [packed(codes, bits), scales.view(torch.uint8).reshape(rows, -1)]
         if zeros:
             kind = torch.int16 if bits == 8 else torch.uint8
             parts.append(doubled.to(kind).view(torch.uint8).reshape(rows, -1))
@@ -38,13 +38,16 @@ class Codes:
         self.rows[:, :stored.shape[1]] = stored
         self.rows = self.rows.to(c.card.device)
 
-    def packed(self, codes):
-        # [row, block, half, b, a, d] to places 16 a + 4 b + d.
-        places = codes.view(codes.shape[0], -1, 2, 4, 4, 4).transpose(3, 4).reshape(
-            codes.shape[0], -1, 2, 64)
-        if self.bits == 4:
-            places = places[:, :, 0] | places[:, :, 1] << 4
-        return places.to(torch.uint8).reshape(codes.shape[0], -1)
+
+def packed(codes, bits):
+    """Bytes of rows of codes of 2, 4 or 8 bits, in whole blocks of 128."""
+    # [row, block, half, b, a, d] to places 16 a + 4 b + d.
+    places = codes.view(codes.shape[0], -1, 2, 4, 4, 4).transpose(3, 4).reshape(codes.shape[0], -1, 2, 64)
+    if bits < 8:
+        places = places[:, :, 0] | places[:, :, 1] << bits
+    if bits == 2:
+        places = places[:, :, :32] | places[:, :, 32:] << 4
+    return places.to(torch.uint8).reshape(codes.shape[0], -1)
 
 
 def planes(c, x, width):

@@ -16,7 +16,7 @@ import cuda_attention
 import cuda_codes
 import cuda_stream
 import cuda_training
-from cuda_card import Card, Host, SUFFIXES, arranged, make
+from cuda_card import Card, Host, SUFFIXES, arranged, eighth_bytes, make
 
 # Sums in float32 of stored weights: an order of magnitude above what was measured.
 LIMIT = 5e-6
@@ -33,10 +33,15 @@ def vector_bytes(width):
 
 
 def tiles_of(x, width, tile=48):
-    """What a stream knows of its tiles of columns: sums, squares of distances from means, sizes."""
+    """What a stream knows of its tiles of columns: sums, and squares of distances from means."""
     parts = [x[i:min(i + tile, width)].double() for i in range(0, width, tile)]
-    return torch.tensor([[p.sum(), (p - p.mean()).square().sum(), p.abs().max()] for p in parts],
+    return torch.tensor([[p.sum(), (p - p.mean()).square().sum()] for p in parts],
                         dtype=torch.float32, device=x.device)
+
+
+def blocks_of(width):
+    """Columns of a chooser's row: whole blocks."""
+    return (width + 127) // 128 * 128
 
 
 class Checks:
@@ -106,11 +111,11 @@ def norm_of(kind, weight, bias, x=None):
 def prepared(c, what, x, width, norm, dtype, expected):
     """A vector in the forms that kernels read, checked: floats as they keep them."""
     floats, by_eight = c.blank(arranged(width)), int(dtype != torch.float32)
-    kept, columns = c.blank(arranged(width), dtype=torch.float16), (width + 63) // 64 * 64
-    rounded, units = c.blank(columns, dtype=torch.int8), c.blank(1)
+    kept, columns = c.blank(arranged(width), dtype=torch.float16), blocks_of(width)
+    rounded = c.blank(eighth_bytes(columns), dtype=torch.int8)
     c.card.launch("prepare_vectors", (1, 1, 2), 1024, make("prepare_arguments", jobs=[make(
-        "prepare_job", norm=norm, x=x, floats=floats, kept=kept, rounded=rounded, units=units,
-        width=width, columns=columns, rounded_stride=columns, by_eight=by_eight)]),
+        "prepare_job", norm=norm, x=x, floats=floats, kept=kept, rounded=rounded,
+        width=width, columns=columns, rounded_stride=len(rounded), by_eight=by_eight)]),
         3 * vector_bytes(width))
     plain = floats
     if by_eight:
@@ -118,10 +123,11 @@ def prepared(c, what, x, width, norm, dtype, expected):
     c.compare(f"prepare_vectors {what}", plain[:width], expected)
     c.same(f"prepare_vectors {what}: padding", plain[width:], torch.zeros_like(plain[width:]))
     c.same(f"prepare_vectors {what}: halves", kept, plain.half())
-    unit = plain.abs().max() / 127
-    c.compare(f"prepare_vectors {what}: unit", units, unit.view(1), 1e-6)
-    c.compare(f"prepare_vectors {what}: 8 bits", rounded[:width].double() * units.double(), expected,
-              2e-2)
+    values, steps = from_eighths(rounded, columns)
+    groups = torch.zeros(columns, device=x.device)
+    groups[:width] = plain[:width]
+    c.compare(f"prepare_vectors {what}: steps", steps, groups.view(-1, 64).abs().amax(1) / 127, 1e-6)
+    c.compare(f"prepare_vectors {what}: 8 bits", values[:width], expected, 2e-2)
     return floats
 
 
@@ -228,7 +234,7 @@ def check_mlp(c, dtype):
 def check_add(c, what, slices, parts, width):
     stream, bias = c.floats(width), c.floats(width)
     added = stream.double() + parts.double().sum(0)[:width] + bias.double()
-    tiles = c.blank(-(-width // 128), 3)
+    tiles = c.blank(-(-width // 128), 2)
     c.card.launch("add_parts", (-(-width // 128), 1), 512, make(
         "add_arguments", x=stream, parts=parts, bias=bias, tiles=tiles, width=width, stride=width,
         slices=slices, part_stride=parts.shape[1]))
@@ -236,7 +242,6 @@ def check_add(c, what, slices, parts, width):
     expected = tiles_of(stream, width, 128)
     c.compare(f"add_parts {what}: sums of tiles", tiles[:, 0], expected[:, 0], 1e-4)
     c.compare(f"add_parts {what}: squares of tiles", tiles[:, 1], expected[:, 1])
-    c.same(f"add_parts {what}: greatest sizes", tiles[:, 2], expected[:, 2])
 
 
 def check_sizes(c, dtype):
@@ -304,66 +309,79 @@ def coded(c, rows, columns, bits):
     """Codes as they are stored, halves of scales, and the weights they mean."""
     codes = torch.randint(0, 1 << bits, (rows, columns), generator=c.random)
     scales = (torch.rand(rows, columns // 64, generator=c.random) * 0.1 + 0.01).half()
-    per_byte, size = 8 // bits, 64 * bits // 8
-    grouped = codes.view(rows, columns // 64, per_byte, size)
-    stored = sum(grouped[:, :, part] << (part * bits) for part in range(per_byte))
     weights = (codes.double() - ((1 << bits) - 1) / 2) * scales.double().repeat_interleave(64, 1)
     to = c.card.device
-    return stored.to(torch.uint8).reshape(rows, -1).contiguous().to(to), scales.to(to), weights.to(to)
+    return cuda_codes.packed(codes, bits).to(to), scales.to(to), weights.to(to)
+
+
+def in_eighths(x):
+    """What vectors stand for in 8 bits, with a step for 64 columns."""
+    columns = blocks_of(x.shape[-1])
+    wide = torch.zeros(*x.shape[:-1], columns, dtype=torch.float64, device=x.device)
+    wide[..., :x.shape[-1]] = x
+    groups = wide.view(*x.shape[:-1], -1, 64)
+    unit = groups.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
+    return ((groups / unit).round() * unit).reshape(wide.shape)
+
+
+def from_eighths(stored, columns):
+    """What stored vectors stand for, and their steps."""
+    codes = stored[..., :columns].view(torch.int8).reshape(*stored.shape[:-1], -1, 4, 4, 4)
+    steps = stored[..., columns:columns + columns // 16].contiguous().view(torch.float32)
+    ordered = codes.transpose(-3, -2).reshape(*stored.shape[:-1], columns)
+    return ordered.double() * steps.double().repeat_interleave(64, -1), steps
 
 
 def check_scores(c):
     for bits in (8, 4, 2):
-        for rows, columns, width in [(1000 // c.scale, 4096 // c.scale, 4096 // c.scale),
-                                     (3001 // c.scale, 1024 // c.scale, 1000 // c.scale), (70, 64, 50)]:
+        for rows, width in [(1000 // c.scale, 4096 // c.scale), (3001 // c.scale, 1000 // c.scale),
+                            (70, 50)]:
+            columns = blocks_of(width)
+            stride = eighth_bytes(columns)
             codes, scales, weights = coded(c, rows, columns, bits)
             x, bias, gain = c.floats(2, padded(width)), c.floats(rows), c.floats(rows)
-            scores = c.blank(2, rows)
-            eights, units = c.blank(2, columns, dtype=torch.int8), c.blank(2)
+            scores, eights = c.blank(2, rows), c.blank(2, stride, dtype=torch.int8)
             c.card.launch("prepare_vectors", (1, 2), 1024, make("prepare_arguments", jobs=[make(
                 "prepare_job", norm=make("norm", epsilon=1e-6, kind=2), x=x, rounded=eights,
-                units=units, width=width, x_stride=padded(width), columns=columns,
-                rounded_stride=columns)]), 3 * vector_bytes(width))
-            shared_out(c, bits, x[0], width, columns, eights[0], units[:1])
+                width=width, x_stride=padded(width), columns=columns, rounded_stride=stride)]),
+                3 * vector_bytes(width))
+            what = f"{bits} bits, {rows} x {width}"
+            shared_out(c, what, x[0], width, columns, eights[0])
             job = dict(
-                rounded=eights, units=units, codes=codes, scales=scales, bias=bias, gain=gain,
-                width=width, columns=columns, rows=rows, bits=bits, rounded_stride=columns,
+                rounded=eights, codes=codes, scales=scales, bias=bias, gain=gain,
+                width=width, columns=columns, rows=rows, bits=bits, rounded_stride=stride,
                 score_stride=rows)
-            shared = columns
             c.card.launch("score_rows", (6, 2), 320, make(
                 "score_arguments", jobs=[make("score_job", scores=scores, blocks=6, **job)], count=1),
-                shared)
+                stride)
             x = x[:, :width]
             vector = normed(x, 2, torch.ones_like(x), torch.zeros_like(x), 1e-6)
-            unit = vector.abs().amax(1, keepdim=True) / 127
             # Rounding in float32 may fall to the other side in rare places.
-            rounded = (vector / unit).round() * unit
-            expected = (rounded @ weights[:, :width].T + bias.double()) * gain.double()
-            c.compare(f"score_rows {bits} bits, {rows} x {columns}", scores, expected, 1e-3)
-            check_listed(c, f"{bits} bits, {rows} x {columns}", job, rows, scores[0], shared)
-            check_riders(c, f"{bits} bits, {rows} x {columns}", job, rows, scores[0], shared)
+            expected = (in_eighths(vector) @ weights.T + bias.double()) * gain.double()
+            c.compare(f"score_rows {what}", scores, expected, 1e-3)
+            check_listed(c, what, job, rows, scores[0], stride)
+            check_riders(c, what, job, rows, scores[0], stride)
     width, rows = 300, 96
-    codes, scales, weights = coded(c, rows, 320, 8)
+    codes, scales, weights = coded(c, rows, 384, 8)
     x, scores = c.floats(width), c.blank(rows)
     c.card.launch("score_rows", (3,), 320, make("score_arguments", count=1, jobs=[make(
-        "score_job", x=x, codes=codes, scales=scales, scores=scores, width=width, columns=320,
-        rows=rows, bits=8, blocks=3)]), vector_bytes(width) + 320)
-    unit = x.double().abs().max() / 127
-    c.compare("score_rows of floats", scores,
-              ((x.double() / unit).round() * unit) @ weights[:, :width].T, 1e-3)
+        "score_job", x=x, codes=codes, scales=scales, scores=scores, width=width, columns=384,
+        rows=rows, bits=8, blocks=3)]), eighth_bytes(384))
+    c.compare("score_rows of floats", scores, in_eighths(x) @ weights.T, 1e-3)
 
 
-def shared_out(c, bits, x, width, columns, rounded, units):
+def shared_out(c, what, x, width, columns, rounded):
     """The same from several blocks, which know the sums of tiles."""
-    eights, unit = c.blank(columns, dtype=torch.int8), c.blank(1)
+    eights = c.blank(eighth_bytes(columns), dtype=torch.int8)
     norm = make("norm", tiles=tiles_of(x[:width], width), epsilon=1e-6, kind=2, tile_width=48)
     c.card.launch("prepare_vectors", (1, 1, 3), 1024, make("prepare_arguments", jobs=[make(
-        "prepare_job", norm=norm, x=x, rounded=eights, units=unit, width=width, columns=columns,
-        rounded_stride=columns)]), 3 * vector_bytes(width))
-    c.compare(f"prepare_vectors {bits} bits, {width} columns shared out: unit", unit, units, 1e-6)
+        "prepare_job", norm=norm, x=x, rounded=eights, width=width, columns=columns,
+        rounded_stride=len(eights))]), 3 * vector_bytes(width))
+    c.card.wait()
+    (values, steps), (expected, units) = from_eighths(eights, columns), from_eighths(rounded, columns)
+    c.compare(f"prepare_vectors {what} shared out: steps", steps, units, 1e-6)
     # Sums in another order bring an element to the other side of a half now and then.
-    c.compare(f"prepare_vectors {bits} bits, {width} columns shared out", eights.float(),
-              rounded.float(), 2e-3)
+    c.compare(f"prepare_vectors {what} shared out", values, expected, 2e-3)
 
 
 def check_listed(c, what, job, rows, expected, shared):

@@ -2,7 +2,7 @@
 
 import torch
 
-from cuda_card import arranged, make, plane_bytes
+from cuda_card import arranged, eighth_bytes, make, plane_bytes
 
 
 def check_bits(c, what, kernel, threads, chosen, neurons, values, fields, shared):
@@ -22,9 +22,9 @@ def check_bits(c, what, kernel, threads, chosen, neurons, values, fields, shared
 
 def vectors(c, width, coded):
     """Memory for what three readers want: halves behind a norm, floats, and 8 bits; or planes."""
-    wide, columns = arranged(width), (width + 63) // 64 * 64
+    wide, columns = arranged(width), (width + 127) // 128 * 128
     made = [dict(kept=c.blank(wide, dtype=torch.float16)), dict(floats=c.blank(wide)),
-            dict(rounded=c.blank(columns, dtype=torch.int8), units=c.blank(1))]
+            dict(rounded=torch.zeros(eighth_bytes(columns), dtype=torch.uint8, device=c.card.device))]
     if coded:
         made[1] = dict(planes=torch.zeros(plane_bytes(width), dtype=torch.uint8,
                                           device=c.card.device))
@@ -32,8 +32,9 @@ def vectors(c, width, coded):
 
 
 def jobs(c, x, width, norms, forms):
-    return [make("prepare_job", norm=norm, x=x, width=width, x_stride=width, by_eight=1,
-                 columns=(width + 63) // 64 * 64, rounded_stride=(width + 63) // 64 * 64, **form)
+    columns = (width + 127) // 128 * 128
+    return [make("prepare_job", norm=norm, x=x, width=width, x_stride=width, by_eight=1, columns=columns,
+                 rounded_stride=eighth_bytes(columns), **form)
             for norm, form in zip(norms, forms)]
 
 
@@ -50,11 +51,11 @@ def check_width(c, columns, width, slices, kind, coded):
     weight, offset, count = c.floats(width), c.floats(width), -(-width // 128)
     bits = torch.randint(-2**31, 2**31, (50,), generator=c.random).int().to(c.card.device)
     blocks = arranged(width) // columns
-    marks = torch.zeros(2, count * 3, dtype=torch.int64, device=c.card.device)
+    marks = torch.zeros(2, count * 2, dtype=torch.int64, device=c.card.device)
     marks[1] = -1
     results = []
     for joined in (False, True):
-        x, tiles = stream.clone(), c.blank(count, 3)
+        x, tiles = stream.clone(), c.blank(count, 2)
         counts, lists = c.blank(1, dtype=torch.int32), c.blank(1600, dtype=torch.int32)
         sum_of = make("add_arguments", x=x, parts=parts, bias=bias, tiles=tiles, width=width, stride=width,
                       slices=slices, part_stride=parts.shape[1], lists=[

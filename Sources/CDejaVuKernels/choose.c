@@ -1,42 +1,39 @@
-// Choosing rows by groupwise scores, and making groupwise rows.
+// Choosing rows by the scores of coded rows, and making such rows.
 #include <math.h>
 #include <string.h>
 
 #include "dejavu_blocks.h"
+#include "kernels/coded_place.h"
 
 enum { MOST_PARTS = 16, LEAST_PART_BYTES = 128 << 10, LEAST_ROWS = 64 };
 
 static size_t rounded(size_t n) { return (n + 31) / 32 * 32; }
 
 size_t dejavu_choose_scratch(size_t rows, size_t d) {
-  // Scores, a copy for selecting the highest, bytes of the vector, sums of its groups, step.
-  return 2 * rounded(rows) + rounded(d / 4) + rounded(d / DEJAVU_GROUP) + 32;
+  // Scores, a copy for selecting the highest, the rounded vector.
+  return 2 * rounded(rows) + dejavu_rounded_bytes(d) / sizeof(float);
 }
 
 typedef struct {
-  float *scores, *copy, *group_sums, *step;
-  int8_t *q;
+  float *scores, *copy;
+  void *x;
 } token_scratch;
 
 static token_scratch scratch_of(const dejavu_choose_job *job, size_t token) {
   float *base = job->scratch + token * job->scratch_stride;
-  token_scratch s = {.scores = base, .copy = base + rounded(job->rows)};
-  s.q = (int8_t *)(s.copy + rounded(job->rows));
-  s.group_sums = s.copy + rounded(job->rows) + rounded(job->weights.d / 4);
-  s.step = s.group_sums + rounded(job->weights.d / DEJAVU_GROUP);
-  return s;
+  size_t rows = rounded(job->rows);
+  return (token_scratch){.scores = base, .copy = base + rows, .x = base + 2 * rows};
 }
 
 static void round_vector(const dejavu_choose_job *job, size_t token) {
-  token_scratch s = scratch_of(job, token);
-  *s.step = job->kernels->groupwise_round(s.q, s.group_sums, job->x + token * job->x_stride,
-                                          job->weights.d, job->weights.bits);
+  int32_t format = DEJAVU_CODED(job->weights.bits, 1, 0) | DEJAVU_NARROW;
+  job->kernels->coded_round(scratch_of(job, token).x, job->x + token * job->x_stride,
+                            job->weights.d, format);
 }
 
 static void score_rows(const dejavu_choose_job *job, size_t token, size_t first, size_t count) {
   token_scratch s = scratch_of(job, token);
-  dejavu_quantized_vector x = {.q = s.q, .group_sums = s.group_sums, .step = *s.step};
-  job->kernels->groupwise_scores(s.scores, &job->weights, &x, first, count);
+  job->kernels->coded_scores(s.scores, &job->weights, s.x, first, count);
 }
 
 static size_t gather(int32_t *list, const float *scores, size_t first, size_t count,
@@ -278,26 +275,6 @@ void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job
   copy_scores(job, &scoring, 0);
 }
 
-size_t dejavu_nested_scratch(size_t d) {
-  // For x and for its rest: bytes and sums of groups; the rest itself.
-  return 2 * (rounded(d / 4) + rounded(d / DEJAVU_GROUP)) + rounded(d);
-}
-
-void dejavu_nested_round(const dejavu_kernels *kernels, dejavu_nested *nested, float *scratch,
-                         const float *x) {
-  float *rest = scratch + 2 * (rounded(nested->d / 4) + rounded(nested->d / DEJAVU_GROUP));
-  for (size_t v = 0; v < 2; v++) {
-    int8_t *q = (int8_t *)scratch;
-    float *sums = scratch + rounded(nested->d / 4);
-    scratch = sums + rounded(nested->d / DEJAVU_GROUP);
-    float step = kernels->groupwise_round(q, sums, v == 0 ? x : rest, nested->d, nested->bits);
-    nested->x[v] = (dejavu_quantized_vector){.q = q, .group_sums = sums, .step = step};
-    if (v == 0) kernels->groupwise_rest(rest, &nested->x[0], x, nested->d, nested->bits);
-  }
-  // Rounding hides what is not a number; results must not.
-  if (!dejavu_all_finite(x, nested->d)) nested->x[0].step = NAN;
-}
-
 static uint16_t half_of(float value) {
   uint16_t bits;
   dejavu_kernels_for(DEJAVU_SCALAR)->rows[DEJAVU_F16].narrow(&bits, &value, 1);
@@ -359,18 +336,17 @@ static uint16_t scale_of(const float *values, float middle, int32_t levels) {
 }
 
 void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits) {
-  uint8_t *codes = out;
-  uint16_t *scales = (uint16_t *)(codes + d * (size_t)bits / 8);
+  uint16_t *scales =
+      (uint16_t *)out + (d + CODED_BLOCK - 1) / CODED_BLOCK * 8 * (size_t)bits;
   int32_t levels = 1 << bits;
   float middle = (float)(levels - 1) / 2;
-  memset(codes, 0, d * (size_t)bits / 8);
+  memset(out, 0, dejavu_groupwise_bytes(d, bits));
   for (size_t g = 0; g < d / DEJAVU_GROUP; g++) {
     const float *values = row + g * DEJAVU_GROUP;
     scales[g] = scale_of(values, middle, levels);
     float group[DEJAVU_GROUP];
     codes_of(group, values, float_of(scales[g]), middle, levels);
-    size_t bytes = DEJAVU_GROUP * (size_t)bits / 8;
     for (size_t i = 0; i < DEJAVU_GROUP; i++)
-      codes[g * bytes + i % bytes] |= (uint8_t)((int32_t)group[i] << (i / bytes * (size_t)bits));
+      put_code(out, g * DEJAVU_GROUP + i, (int32_t)group[i], bits);
   }
 }

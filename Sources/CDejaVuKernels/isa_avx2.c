@@ -5,7 +5,6 @@
 #include <string.h>
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#define GROUPWISE_AVX2 1
 #include "isa/vector_avx2.h"
 #include "isa/codes_avx2.h"
 #define HAS_CODES 1

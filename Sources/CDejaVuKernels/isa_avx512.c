@@ -7,7 +7,6 @@
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), \
     apply_to = function)
-#define GROUPWISE_AVX512 1
 #include "isa/vector_avx512.h"
 #include "isa/codes_avx512.h"
 #define HAS_CODES 1

@@ -8,8 +8,7 @@
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx2,fma,f16c"))), \
     apply_to = function)
-#define GROUPWISE_AVX512 1
-#define GROUPWISE_VNNI 1
+#define CODED_VNNI 1
 #include "isa/vector_avx512.h"
 #include "isa/codes_avx512.h"
 #define HAS_CODES 1

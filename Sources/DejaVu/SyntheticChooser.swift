@@ -59,13 +59,13 @@ final class SyntheticChooser {
     let levels = Float(1 << matrix.bits)
     let spread = ((levels * levels - 1) / 12).squareRoot()
     let scale = HalfPrecision.half(1 / (spread * Float(inputs).squareRoot()))
-    let codes = matrix.columns * matrix.bits / 8
+    let codes = matrix.format.codeBytes(matrix.columns)
     for row in 0..<matrix.rows {
       let target = base + row * matrix.rowBytes
       for at in stride(from: 0, to: codes, by: 8) {
         target.storeBytes(of: random.next(), toByteOffset: at, as: UInt64.self)
       }
-      for group in 0..<matrix.columns / 64 {
+      for group in 0..<matrix.format.groups(matrix.columns) {
         target.storeBytes(of: scale, toByteOffset: codes + 2 * group, as: UInt16.self)
       }
     }

@@ -95,7 +95,9 @@ extension CPUBackend {
     room.job.pointee.d = chooser.first.columns
     room.job.pointee.bits = Int32(chooser.first.bits)
     room.input.base.update(from: x, count: architecture.hidden)
-    dejavu_nested_round(kernels, room.job, room.scratch.base, room.input.base)
+    kernels.pointee.coded_round(
+      room.rounded.base, room.input.base, chooser.first.columns, chooser.first.format.code)
+    room.job.pointee.rounded = UnsafeRawPointer(room.rounded.base)
     job.bundle = rest.base
     job.nested = UnsafePointer(room.job)
   }

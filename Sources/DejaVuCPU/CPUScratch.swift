@@ -152,15 +152,14 @@ final class NestedRoom {
   let job: UnsafeMutablePointer<dejavu_nested>
   /// `[columns]`, zeros behind the stream.
   let input: CPUBuffer
-  /// The rounded input and what rounding left over.
-  let scratch: CPUBuffer
+  let rounded: CPUBuffer
 
   init(columns: Int) {
     self.columns = columns
     input = CPUBuffer(capacity: 1, width: columns)
     job = .allocate(capacity: 1)
     job.initialize(to: dejavu_nested())
-    scratch = CPUBuffer(capacity: 1, width: dejavu_nested_scratch(columns))
+    rounded = CPUBuffer(capacity: 1, width: dejavu_rounded_bytes(columns) / 4)
   }
 
   deinit { job.deallocate() }
@@ -172,7 +171,7 @@ struct ChoiceScratch {
   let normed: CPUBuffer
   /// `[T, r]` inner vectors of low-rank predictors.
   let hidden: CPUBuffer
-  /// `[T, …]` scores and quantized vectors.
+  /// `[T, …]` scores and rounded vectors.
   let scratch: CPUBuffer
   let rows: Int
 

@@ -17,12 +17,15 @@ extension WeightFormat {
   var code: Int32 {
     switch self {
     case .plain(let dtype): dtype.code
-    case .groupwise(let format):
-      Int32(
-        1 << 16 | format.bits << 3 | (format.group / 64) << 1 | (format.hasZeros ? 1 : 0))
+    case .groupwise(let format): format.code
     case .scales(let format): preconditionFailure("\(format.name) holds no weights")
     }
   }
+}
+
+extension GroupwiseFormat {
+  /// DEJAVU_CODED(...) for rows of this format.
+  var code: Int32 { Int32(1 << 16 | bits << 3 | (group / 64) << 1 | (hasZeros ? 1 : 0)) }
 }
 
 extension RowMatrix {

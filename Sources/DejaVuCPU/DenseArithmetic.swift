@@ -138,7 +138,7 @@ package struct RowLoops: @unchecked Sendable {
 
 /// Groupwise rows made from floats, and back.
 package enum GroupwiseRows {
-  /// Rounds `columns` floats, a multiple of 64, to one row of codes and scales.
+  /// Rounds `columns` floats, a multiple of 64, to one row of a ``GroupwiseMatrix``.
   package static func quantize(
     _ row: UnsafePointer<Float>, columns: Int, bits: Int, into out: UnsafeMutableRawPointer
   ) {
@@ -149,16 +149,8 @@ package enum GroupwiseRows {
   package static func dequantize(
     _ row: UnsafeRawPointer, columns: Int, bits: Int, into out: UnsafeMutablePointer<Float>
   ) {
-    let middle = Float((1 << bits) - 1) / 2
-    let (bytes, mask) = (64 * bits / 8, UInt8((1 << bits) - 1))
-    for group in 0..<columns / 64 {
-      let scale = HalfPrecision.float(
-        half: row.load(fromByteOffset: columns * bits / 8 + 2 * group, as: UInt16.self))
-      for lane in 0..<64 {
-        let byte = row.load(fromByteOffset: group * bytes + lane % bytes, as: UInt8.self)
-        let code = byte >> UInt8(lane / bytes * bits) & mask
-        out[group * 64 + lane] = (Float(code) - middle) * scale
-      }
-    }
+    guard let kernels = InstructionSet.scalar.table else { preconditionFailure("no plain kernels") }
+    let code = GroupwiseMatrix.format(bits: bits).code
+    kernels.pointee.coded_widen(out, row, 0, columns, columns, code, nil)
   }
 }

@@ -2,7 +2,7 @@ import CDejaVuKernels
 package import DejaVuCore
 
 extension ShadowMaker {
-  /// Whether rows of this format come apart into halves that are groupwise rows: symmetric codes of
+  /// Whether rows of this format come apart into halves that choosers read: symmetric codes of
   /// 4 or 8 bits in groups of 64 or 128.
   package static func canNest(_ format: WeightFormat) -> Bool {
     guard let format = format.groupwise else { return false }

@@ -58,10 +58,6 @@ extension CUDABackend {
 }
 
 extension dv_prepare_job {
-  /// Whether what it needs of the whole vector is known from sums of its tiles: a norm's moments, and the
-  /// greatest size of what is only divided.
-  fileprivate var isFollowing: Bool {
-    norm.kind == 0
-      ? rounded == 0 : norm.tiles != 0 && (rounded == 0 || (norm.kind == 2 && norm.weight == 0))
-  }
+  /// Whether what it needs of the whole vector is known from sums of its tiles: a norm's moments.
+  fileprivate var isFollowing: Bool { norm.kind == 0 || norm.tiles != 0 }
 }

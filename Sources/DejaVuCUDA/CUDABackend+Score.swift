@@ -97,9 +97,8 @@ extension CUDABackend {
       var job = dv_prepare_job()
       (job.norm, job.x, job.x_stride) = (choice.norm, choice.x.row(0), Int32(choice.x.stride))
       job.rounded = scratch.rounded.row(norms.count)
-      job.units = scratch.units.row(0) + dv_address(4 * norms.count)
       job.width = Int32(architecture.hidden)
-      job.columns = Int32(choice.chooser.first.host.columns)
+      job.columns = Int32(choice.chooser.first.columns)
       job.rounded_stride = Int32(4 * scratch.rounded.stride)
       jobs.append(job)
       places.append(norms.count)
@@ -217,8 +216,7 @@ extension CUDABackend {
       job.first_block = Int32(set.blocks)
       job.blocks = Int32(max(min(share, (host.rows + step - 1) / step), (host.rows + 4095) / 4096))
       set.blocks += Int(job.blocks)
-      let floats = job.rounded == 0 ? LaunchGeometry.vectorBytes(Int(job.width)) : 0
-      set.sharedBytes = max(set.sharedBytes, floats + host.columns)
+      set.sharedBytes = max(set.sharedBytes, LaunchGeometry.eighthBytes(each.matrix.columns))
       jobs.append(job)
     }
     withUnsafeMutableBytes(of: &set.arguments.jobs) { bytes in
@@ -232,7 +230,6 @@ extension CUDABackend {
     var job = dv_score_job()
     if each.readsVector {
       job.rounded = scratch.rounded.row(each.place)
-      job.units = scratch.units.row(0) + dv_address(4 * each.place)
       job.rounded_stride = Int32(4 * scratch.rounded.stride)
       job.width = Int32(architecture.hidden)
     } else if let hidden = chooser.hidden {
@@ -240,7 +237,7 @@ extension CUDABackend {
       job.width = Int32(chooser.first.host.rows)
     }
     (job.codes, job.scales) = (matrix.codes.address, matrix.scales.address)
-    (job.columns, job.rows) = (Int32(matrix.host.columns), Int32(matrix.host.rows))
+    (job.columns, job.rows) = (Int32(matrix.columns), Int32(matrix.host.rows))
     job.bits = Int32(matrix.host.bits)
     if each.stage == .inner, let hidden = chooser.hidden {
       (job.scores, job.score_stride) = (hidden.row(0), Int32(hidden.stride))

@@ -29,12 +29,11 @@ final class CUDAScratch {
   let prepared: DeviceMemory
   let preparedKept: DeviceMemory
   private(set) var rounded = CUDABuffer(memory: nil, stride: 0)
-  private(set) var units = CUDABuffer(memory: nil, stride: 0)
   /// Tiles of 128 columns that a stream has.
   let tiles: Int
-  /// float `[tiles, 3]`.
+  /// float `[tiles, 2]`.
   let tileSums: DeviceMemory
-  /// Three sets of numbers of 64 bits `[tiles, 3]`: what blocks of a launch leave for each other.
+  /// Three sets of numbers of 64 bits `[tiles, 2]`: what blocks of a launch leave for each other.
   private let markMemory: DeviceMemory
   /// A batch's vectors in 16 bits, `[T, width]` of whatever width, and a block of rows that were codes;
   /// nil where products read floats.
@@ -94,8 +93,8 @@ final class CUDAScratch {
       device, byteCount: LaunchGeometry.vectorBytes(max(a.hidden, a.embeddingWidth)),
       what: "a vector")
     preparedKept = try DeviceMemory(device, byteCount: layout.keptBytes, what: "a vector")
-    tileSums = try DeviceMemory(device, byteCount: 12 * tiles, what: "sums of tiles")
-    markMemory = try DeviceMemory(device, byteCount: 3 * 24 * tiles, what: "marks of sums")
+    tileSums = try DeviceMemory(device, byteCount: 8 * tiles, what: "sums of tiles")
+    markMemory = try DeviceMemory(device, byteCount: 3 * 16 * tiles, what: "marks of sums")
     let (jobs, universe) = (Int(dv_score_jobs), max(a.neurons, a.kvHeads))
     let (scoreStride, markStride) = (Padding.width(universe), Padding.width(universe / 32 + 8))
     jobScores = CUDABuffer(
@@ -121,10 +120,10 @@ final class CUDAScratch {
   }
 
   /// int32s of all marks.
-  var markWords: Int { 3 * 6 * tiles }
+  var markWords: Int { 3 * 4 * tiles }
   /// The marks of the step's launch number `renewal`: three sets take turns.
   func marks(_ renewal: Int) -> dv_address {
-    markMemory.address + dv_address(renewal % 3 * 24 * tiles)
+    markMemory.address + dv_address(renewal % 3 * 16 * tiles)
   }
 
   // Results ---------------------------------------------------------------------------------------
@@ -214,8 +213,8 @@ final class CUDAScratch {
           device, byteCount: 4 * (rows ?? count) * stride, what: "working space"), stride: stride)
     }
     let choices = max(count, Int(dv_score_jobs))
-    rounded = try buffer(rounded, (a.hidden + 63) / 64 * 16, rows: choices)
-    units = try buffer(units, choices, rows: 1)
+    let columns = (a.hidden + 127) / 128 * 128
+    rounded = try buffer(rounded, LaunchGeometry.eighthBytes(columns) / 4, rows: choices)
     activations = try buffer(activations, a.neurons)
     if a.isGated { gates = try buffer(gates, a.neurons) }
     projected = try buffer(projected, (a.heads + 2 * a.kvHeads) * a.headWidth)

@@ -7,6 +7,8 @@ final class DeviceChooser {
     let codes: DeviceMemory
     let scales: DeviceMemory
     let host: GroupwiseMatrix
+    /// Of a row, its padding included: whole blocks of 128.
+    var columns: Int { host.format.paddedColumns(host.columns) }
   }
 
   /// Where a chooser's numbers lie on the host: what it is known by.
@@ -50,7 +52,8 @@ final class DeviceChooser {
   private static func upload(
     _ matrix: GroupwiseMatrix, to device: CUDADevice
   ) throws(BackendError) -> Matrix {
-    let (codeBytes, scaleBytes) = (matrix.columns * matrix.bits / 8, matrix.columns / 64 * 2)
+    let codeBytes = matrix.format.codeBytes(matrix.columns)
+    let scaleBytes = 2 * matrix.format.groups(matrix.columns)
     var codes = [UInt8](repeating: 0, count: matrix.rows * codeBytes)
     var scales = [UInt8](repeating: 0, count: matrix.rows * scaleBytes)
     codes.withUnsafeMutableBytes { codes in

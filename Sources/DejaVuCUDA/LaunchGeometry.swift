@@ -60,6 +60,9 @@ struct LaunchGeometry {
   /// Bytes of an arranged vector.
   static func vectorBytes(_ width: Int) -> Int { 4 * arranged(width) }
 
+  /// Bytes of a vector in 8 bits as choosers meet it (score.cu); `columns` is a multiple of 128.
+  static func eighthBytes(_ columns: Int) -> Int { columns + (columns / 16 + 15) / 16 * 16 }
+
   /// Blocks of `warps` warps that multiply so many of a matrix' rows: a warp to a row, or to four rows of
   /// codes, whose blocks have a multiprocessor for themselves.
   func rowBlocks(_ matrix: RowMatrix, rows: Int, warps: Int) -> Int {

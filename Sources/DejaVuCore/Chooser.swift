@@ -1,15 +1,11 @@
-/// Rows in groups of 64 lanes with a scale each: `[rows][codes, scales]`.
-///
-/// A row is `columns · bits / 8` bytes of codes and `columns / 64` half-precision scales; a weight
-/// is (code − (2^bits − 1) / 2) · scale. Byte j of a group's codes holds lanes j, j + n, … from its
-/// low bits up, n being the group's bytes.
+/// Rows of a chooser: codes of a symmetric ``GroupwiseFormat`` in groups of 64, one row behind the other.
 package struct GroupwiseMatrix: @unchecked Sendable {
   // Safe to share: the memory is never written after quantizing.
   package let base: UnsafeRawPointer
-  /// 2, 4 or 8.
-  package let bits: Int
+  /// 2, 4 or 8 bits.
+  package let format: GroupwiseFormat
   package let rows: Int
-  /// A multiple of 64.
+  /// A multiple of 64; rows are padded to whole blocks.
   package let columns: Int
   /// Keeps the memory alive.
   package let owner: any AnyObject & Sendable
@@ -17,21 +13,35 @@ package struct GroupwiseMatrix: @unchecked Sendable {
   package init(
     base: UnsafeRawPointer, bits: Int, rows: Int, columns: Int, owner: any AnyObject & Sendable
   ) {
-    precondition([2, 4, 8].contains(bits) && columns % 64 == 0, "\(bits) bits, \(columns) columns")
+    precondition(columns % 64 == 0, "\(columns) columns")
     self.base = base
-    self.bits = bits
+    format = Self.format(bits: bits)
     self.rows = rows
     self.columns = columns
     self.owner = owner
   }
 
-  /// Bytes of a row, codes and scales.
-  package static func rowBytes(columns: Int, bits: Int) -> Int {
-    columns * bits / 8 + columns / 64 * 2
+  /// The format of choosers in 2, 4 or 8 bits.
+  package static func format(bits: Int) -> GroupwiseFormat {
+    guard [2, 4, 8].contains(bits), let format = GroupwiseFormat(bits: bits, group: 64) else {
+      preconditionFailure("choosers in \(bits) bits")
+    }
+    return format
   }
 
-  package var rowBytes: Int { Self.rowBytes(columns: columns, bits: bits) }
+  /// Bytes of a row, codes and scales.
+  package static func rowBytes(columns: Int, bits: Int) -> Int {
+    format(bits: bits).rowBytes(columns)
+  }
+
+  package var bits: Int { format.bits }
+  package var rowBytes: Int { format.rowBytes(columns) }
   package var byteCount: Int { rows * rowBytes }
+
+  /// The weight at (row, column); slow, for the reference backend.
+  package func element(_ row: Int, _ column: Int) -> Float {
+    format.value(column, of: base + row * rowBytes, columns: columns)
+  }
 }
 
 /// Where a chooser looks: which stream it reads, and how long before its block runs.
@@ -51,9 +61,9 @@ public enum Placement: String, Hashable, Sendable, CaseIterable {
 
 /// What one chooser computes: a score for every row of one block.
 ///
-/// The stream is normalised, rounded to 8 bits and multiplied by `first`; with a `second` matrix
-/// (the low-rank predictor) the result is rounded and multiplied again. Row r is chosen when
-/// (product + bias[r]) · gain[r] is above a threshold.
+/// The stream is normalised, rounded to 8 bits with a step for every 64 columns and multiplied by
+/// `first`; with a `second` matrix (the low-rank predictor) the result is rounded and multiplied again.
+/// Row r is chosen when (product + bias[r]) · gain[r] is above a threshold.
 package struct ChooserWeights: Sendable {
   /// How the stream is normalised before it is read.
   package enum Norm: String, Hashable, Sendable {

@@ -1,5 +1,7 @@
 /// How a row of low-bit weights is stored: the bits of a code, and how many neighbours share a scale.
 ///
+/// Choosers' rows (``GroupwiseMatrix``) are stored so as well.
+///
 /// A weight is (code − zero) · scale. The zero is (2^bits − 1) / 2 in symmetric formats, so that codes
 /// lie evenly on both sides of it; else each group has its own, a multiple of one half.
 ///
@@ -167,7 +169,8 @@ extension GroupwiseFormat {
     }
   }
 
-  private func scale(_ g: Int, of row: UnsafeRawPointer, columns: Int) -> UInt16 {
+  /// The half pattern of one group's scale; padding has scales too.
+  package func scale(_ g: Int, of row: UnsafeRawPointer, columns: Int) -> UInt16 {
     UInt16(
       littleEndian: row.loadUnaligned(fromByteOffset: codeBytes(columns) + 2 * g, as: UInt16.self))
   }

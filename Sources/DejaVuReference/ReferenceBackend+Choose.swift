@@ -23,7 +23,7 @@ extension ReferenceBackend {
   }
 
   /// Row r is chosen when (second · (first · norm(x)) + bias)[r] · gain[r] is above the threshold,
-  /// with every vector rounded to 8 bits before it is multiplied.
+  /// with every 64 columns of a vector rounded to 8 bits before it is multiplied.
   package func choose(
     _ weights: ChooserWeights, by rule: ChoiceRule, layer: Int, reading x: ReferenceBuffer,
     into rows: ReferenceRows
@@ -62,29 +62,26 @@ extension ReferenceBackend {
 }
 
 extension GroupwiseMatrix {
-  /// The weight at (row, column).
-  package func element(_ row: Int, _ column: Int) -> Float {
-    let (group, at, bytes) = (column / 64, column % 64, 64 * bits / 8)
-    let start = base + row * rowBytes
-    let byte = start.load(fromByteOffset: group * bytes + at % bytes, as: UInt8.self)
-    let code = Int(byte) >> (at / bytes * bits) & (1 << bits - 1)
-    let scale = start.loadUnaligned(
-      fromByteOffset: columns * bits / 8 + group * 2, as: UInt16.self)
-    return (Float(code) - Float(1 << bits - 1) / 2) * HalfPrecision.float(half: scale)
-  }
-
-  /// y[r] = w[r] · x̂, where x̂ is x rounded to 8 bits; lanes past x count as 0.
+  /// y[r] = w[r] · x̂, where x̂ is x rounded to 8 bits with a step for every group of columns; columns past x
+  /// count as 0.
   func times(rounded x: [Float]) -> [Float] {
-    let greatest = x.reduce(0) { max($0, abs($1)) }
-    // The reciprocal of anything smaller is infinite.
-    guard greatest > 1e-36 else { return Array(repeating: 0, count: rows) }
-    let quantized = x.map { ($0 * (127 / greatest)).rounded(.toNearestOrEven) }
+    let rounded = stride(from: 0, to: x.count, by: format.group).flatMap { start in
+      Self.rounded(x[start..<min(start + format.group, x.count)])
+    }
     return (0..<rows).map { row in
       var sum = 0.0
-      for (column, q) in quantized.enumerated() where column < columns {
-        sum += Double(element(row, column)) * Double(q)
+      for (column, value) in rounded.enumerated() where column < columns {
+        sum += Double(element(row, column)) * value
       }
-      return Float(sum * Double(greatest / 127))
+      return Float(sum)
     }
+  }
+
+  private static func rounded(_ group: ArraySlice<Float>) -> [Double] {
+    let greatest = group.reduce(0) { max($0, abs($1)) }
+    // The reciprocal of anything smaller is infinite.
+    guard greatest > 1e-33 else { return group.map { _ in 0 } }
+    let (inverse, step) = (127 / greatest, Double(greatest / 127))
+    return group.map { Double(($0 * inverse).rounded(.toNearestOrEven)) * step }
   }
 }

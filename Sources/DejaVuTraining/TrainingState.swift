@@ -20,7 +20,7 @@ struct TrainingState {
   /// The best predictors so far, of this group and those before it.
   var best: [PredictorSite: BestPredictor] = [:]
 
-  static let version = "1"
+  static let version = "2"
 }
 
 /// A rounded predictor and what it achieved.
@@ -113,7 +113,8 @@ extension TrainingState {
       let stale = progress["stale"]?.integer, let steps = progress["steps"]?.integer,
       min(group, round, planned, milliseconds, stale, steps) >= 0, round < 1 << 32
     else {
-      throw TrainingError.damagedState(path: path, reason: "its header is not that of a state")
+      throw TrainingError.damagedState(
+        path: path, reason: "its header is not that of a state of this version")
     }
     guard run == key else { throw TrainingError.foreignState(path: path) }
     var state = TrainingState(key: key)

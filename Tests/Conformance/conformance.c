@@ -126,27 +126,33 @@ static void check_product(const dejavu_kernels *k, int32_t type, int by_rows) {
   free(b), free(a), free(c), free(e), free(scratch);
 }
 
-static void check_groupwise(const dejavu_kernels *k, int32_t bits, size_t d) {
+/// Scores of choosers' rows, whose integers are the same; and against the exact products of the vector.
+static void check_scores(const dejavu_kernels *k, int32_t bits, size_t d) {
   enum { ROWS = 9 };
   const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
-  size_t stride = d * (size_t)bits / 8 + d / DEJAVU_GROUP * 2;
-  uint8_t *rows = malloc(ROWS * stride);
-  float x[MOST], a[ROWS], b[ROWS], sums[2][MOST / DEJAVU_GROUP];
-  int8_t q[2][MOST];
+  int32_t format = DEJAVU_CODED(bits, 1, 0);
+  size_t stride = dejavu_groupwise_bytes(d, bits);
+  uint8_t *rows = malloc(ROWS * stride), *q = malloc(2 * dejavu_rounded_bytes(d));
+  float x[MOST] = {0}, wide[MOST], a[ROWS], b[ROWS], exact[ROWS] = {0}, bias[ROWS], gain[ROWS];
   for (size_t r = 0; r < ROWS; r++) {
     fill(x, d);
     dejavu_quantize_row(rows + r * stride, x, d, bits);
   }
-  float step = k->groupwise_round(q[0], sums[0], x, d, bits);
-  float known = plain->groupwise_round(q[1], sums[1], x, d, bits);
-  if (step != known || memcmp(q[0], q[1], d) != 0) printf("FAILED round\n"), failures++;
-  expect("sums of groups", sums[0], sums[1], d / DEJAVU_GROUP, 0);
-  dejavu_groupwise w = {.rows = rows, .stride = stride, .d = d, .bits = bits};
-  dejavu_quantized_vector v = {.q = q[0], .group_sums = sums[0], .step = step};
-  k->groupwise_scores(a, &w, &v, 0, ROWS);
-  plain->groupwise_scores(b, &w, &v, 0, ROWS);
-  expect("groupwise_scores", a, b, ROWS, 1e-4f);
-  free(rows);
+  fill(bias, ROWS), fill(gain, ROWS);
+  k->coded_round(q, x, d, format | DEJAVU_NARROW);
+  plain->coded_round(q + dejavu_rounded_bytes(d), x, d, format | DEJAVU_NARROW);
+  dejavu_groupwise w = {.rows = rows, .stride = stride, .d = d, .bits = bits, .bias = bias,
+                        .gain = gain};
+  k->coded_scores(a, &w, q, 0, 5), k->coded_scores(a, &w, q, 5, ROWS - 5);
+  plain->coded_scores(b, &w, q + dejavu_rounded_bytes(d), 0, ROWS);
+  expect("coded_scores", a, b, ROWS, 1e-5f * sqrtf((float)d));
+  for (size_t r = 0; r < ROWS; r++) {
+    plain->coded_widen(wide, rows + r * stride, 0, d, d, format, NULL);
+    for (size_t i = 0; i < d; i++) exact[r] += wide[i] * x[i];
+    exact[r] = (exact[r] + bias[r]) * gain[r];
+  }
+  expect("coded_scores against floats", a, exact, ROWS, 6e-3f * sqrtf((float)d));
+  free(rows), free(q);
 }
 
 /// Rows with scales of their own.
@@ -430,7 +436,7 @@ static void check_nested(const dejavu_kernels *k, int32_t bits, size_t d, int ga
   const dejavu_kernels *plain = dejavu_kernels_for(DEJAVU_SCALAR);
   int32_t format = DEJAVU_CODED(bits, 1, 0);
   size_t stride, columns = (d + 63) / 64 * 64, rows = gated ? 3 : 2;
-  size_t half = columns * (size_t)bits / 16 + columns / 64 * 2;
+  size_t half = dejavu_groupwise_bytes(columns, bits / 2);
   uint8_t *bundle = coded(bits, 64, 0, NEURONS * rows, d, &stride);
   size_t neuron = half + (rows - 1) * stride;
   uint8_t *high = malloc(NEURONS * half), *nested = malloc(NEURONS * neuron);
@@ -448,8 +454,9 @@ static void check_nested(const dejavu_kernels *k, int32_t bits, size_t d, int ga
   fill(x, d), fill(bias, NEURONS);
   dejavu_nested halves = {.high = high, .high_stride = half, .low_bytes = half, .d = columns,
                           .bits = bits / 2};
-  float *scratch = aligned_alloc(64, dejavu_nested_scratch(columns) * sizeof(float));
-  dejavu_nested_round(k, &halves, scratch, x);
+  void *met = malloc(dejavu_rounded_bytes(columns));
+  k->coded_round(met, x, columns, DEJAVU_CODED(bits / 2, 1, 0));
+  halves.rounded = met;
   dejavu_mlp_job job = {.bundle = bundle, .row_stride = stride, .d = d, .x = x, .up_bias = bias,
                         .gate_bias = gated ? bias : NULL, .list = list, .gated = gated,
                         .activation = DEJAVU_RELU, .skips = 1, .scattered = 1};
@@ -460,7 +467,7 @@ static void check_nested(const dejavu_kernels *k, int32_t bits, size_t d, int ga
   k->coded_round(rounded, x, d, format);
   k->coded_mlp_rows(&job, format, rounded, 0, sizeof list / sizeof *list, a);
   expect("rows in two halves", a, b, d, 1e-3f * (float)(1 << bits));
-  free(bundle), free(high), free(nested), free(same), free(scratch), free(rounded), free(a), free(b);
+  free(bundle), free(high), free(nested), free(same), free(met), free(rounded), free(a), free(b);
 }
 
 static void check_every_format(const dejavu_kernels *k) {
@@ -525,7 +532,7 @@ static void check_table(const dejavu_kernels *k) {
     check_product(k, type, 1);
   }
   for (int32_t bits = 2; bits <= 8; bits *= 2)
-    for (size_t d = 64; d <= 1024; d += 64) check_groupwise(k, bits, d);
+    for (size_t d = 64; d <= 2176; d += 64) check_scores(k, bits, d);
   check_every_format(k);
   for (size_t n = 1; n < 200; n += 13) check_vectors(k, n);
 }

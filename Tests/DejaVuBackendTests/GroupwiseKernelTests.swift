@@ -15,12 +15,12 @@ struct GroupwiseKernelTests {
       let matrix = GroupwiseMatrix.random(
         rows: 21, columns: columns, bits: bits, scale: 0.01, &random)
       let (bias, gain) = (random.units(21), random.units(21))
-      let x = Rounded(random: &random, columns: columns)
+      let x = exact(&random, columns: columns)
       for (hasBias, hasGain) in [(false, false), (true, false), (false, true), (true, true)] {
         let found = try scores(
           instructionSet, matrix, x, bias: hasBias ? bias : nil, gain: hasGain ? gain : nil)
         for row in 0..<matrix.rows {
-          let (sum, norm) = x.product(matrix, row)
+          let (sum, norm) = product(matrix, row, x)
           let (b, g) = (hasBias ? Double(bias[row]) : 0, hasGain ? Double(gain[row]) : 1)
           #expect(
             Tolerance.sum(of: columns / 64).allows(
@@ -39,7 +39,7 @@ struct GroupwiseKernelTests {
     let base = UnsafeMutableRawPointer(mutating: matrix.base)
     for row in 0..<matrix.rows {
       let start = base + row * matrix.rowBytes
-      let codes = matrix.columns * bits / 8
+      let codes = matrix.format.codeBytes(matrix.columns)
       if row < 2 {
         let fill: UInt8 = row == 0 ? 0xFF : 0
         for at in 0..<codes { start.storeBytes(of: fill, toByteOffset: at, as: UInt8.self) }
@@ -50,41 +50,54 @@ struct GroupwiseKernelTests {
       }
     }
     for kind in 0..<4 {
-      let q: [Int8] = (0..<192).map { lane in
+      let x: [Float] = (0..<192).map { lane in
         switch kind {
         case 0: 127
         case 1: -127
         case 2: lane % 2 == 0 ? 127 : -127
-        default: Int8(truncatingIfNeeded: Int(random.next() % 255) - 127)
+        default: lane % 64 == 0 ? 127 : Float(Int(random.next() % 255) - 127)
         }
       }
-      let x = Rounded(q: q, step: 1)
       let found = try scores(instructionSet, matrix, x, bias: nil, gain: nil)
-      for row in 0..<matrix.rows { #expect(Double(found[row]) == x.product(matrix, row).sum) }
+      for row in 0..<matrix.rows { #expect(Double(found[row]) == product(matrix, row, x).sum) }
     }
   }
 
+  /// With one step for all columns the small ones would all be 0.
   @Test(arguments: InstructionSet.available, [2, 4, 8])
-  func `a vector is rounded to bytes, and arranged as codes are`(
+  func `a great number costs its own 64 columns their precision, and no others`(
     instructionSet: InstructionSet, bits: Int
   ) throws {
-    let kernels = try instructionSet.kernels()
     var random = SeededRandom(seed: 9)
-    for columns in [64, 128, 192, 320, 768] {
-      var x = random.units(columns).map { min(max($0, -1.4), 1.4) }
-      x[columns / 3] = -1.5
-      let whole = x.map { Int8(($0 * (127 / 1.5)).rounded(.toNearestOrEven)) }
-      let expected = Rounded(q: whole, step: 1)
-      var q = [Int8](repeating: 99, count: columns + 1)
-      var sums = stale(columns / 64)
-      let step = kernels.groupwise_round(&q, &sums, x, columns, Int32(bits))
-      #expect(abs(step - 1.5 / 127) < 1e-8)
-      #expect(Array(q[..<columns]) == expected.arranged(bits: bits))
-      #expect(q[columns] == 99)
-      #expect(sums == expected.sums)
-      let zero = [Float](repeating: 0, count: columns)
-      #expect(kernels.groupwise_round(&q, &sums, zero, columns, Int32(bits)) == 0)
-      #expect(q[..<columns].allSatisfy { $0 == 0 })
+    for (columns, great) in [(192, 5), (192, 70), (768, 300)] {
+      let matrix = GroupwiseMatrix.random(
+        rows: 21, columns: columns, bits: bits, scale: 0.01, &random)
+      var x = random.units(columns)
+      x[great] = 1e4
+      let found = try scores(instructionSet, matrix, x, bias: nil, gain: nil)
+      for row in 0..<matrix.rows {
+        // The great number's neighbours are rounded to 0; what it adds itself is known exactly.
+        let own = great / 64 * 64..<great / 64 * 64 + 64
+        let (rest, norm) = product(matrix, row, x.enumerated().map { own ~= $0 ? 0 : $1 })
+        let all = rest + Double(matrix.element(row, great)) * 1e4
+        // Codes and zeros are added apart, each with weights of up to 0.0125 of a scale.
+        let greatest = 2 * 1e4 * 0.0125 * Double(matrix.format.middle)
+        let rounding = norm / 127 + greatest * Tolerance.sum(of: columns / 64).bound
+        #expect(abs(Double(found[row]) - all) <= rounding, "row \(row) of \(columns)")
+      }
+    }
+  }
+
+  @Test(arguments: InstructionSet.available)
+  func `a number that is none is in every score`(instructionSet: InstructionSet) throws {
+    var random = SeededRandom(seed: 10)
+    let matrix = GroupwiseMatrix.random(rows: 9, columns: 192, bits: 4, scale: 0.01, &random)
+    for value in [Float.infinity, -.infinity, .nan] {
+      var x = random.units(192)
+      x[100] = value
+      let found = try scores(instructionSet, matrix, x, bias: nil, gain: nil)
+      let spoilt = found[..<9].count { $0.isNaN }
+      #expect(spoilt == 9, "\(value) left \(found)")
     }
   }
 
@@ -159,75 +172,49 @@ struct GroupwiseKernelTests {
   }
 
   private func scores(
-    _ instructionSet: InstructionSet, _ matrix: GroupwiseMatrix, _ x: Rounded, bias: [Float]?,
+    _ instructionSet: InstructionSet, _ matrix: GroupwiseMatrix, _ x: [Float], bias: [Float]?,
     gain: [Float]?
   ) throws -> [Float] {
     let kernels = try instructionSet.kernels()
     let (bias, gain) = (bias.map { OwnedVector($0) }, gain.map { OwnedVector($0) })
+    let room = CPUBuffer(capacity: 1, width: dejavu_rounded_bytes(x.count) / 4)
+    let code = Int32(1 << 16 | matrix.bits << 3 | 1 << 1) | Int32(DEJAVU_NARROW)
+    kernels.coded_round(room.base, x, x.count, code)
     var scores = stale(matrix.rows + 1)
-    x.arranged(bits: matrix.bits).withUnsafeBufferPointer { q in
-      x.sums.withUnsafeBufferPointer { sums in
-        guard let q = q.baseAddress, let sums = sums.baseAddress else { return }
-        var weights = dejavu_groupwise(
-          rows: matrix.base, stride: matrix.rowBytes, d: matrix.columns, bits: Int32(matrix.bits),
-          bias: bias?.vector.base, gain: gain?.vector.base)
-        var vector = dejavu_quantized_vector(q: q, group_sums: sums, step: x.step)
-        // In two shares, as threads take them.
-        kernels.groupwise_scores(&scores, &weights, &vector, 5, matrix.rows - 5)
-        let untouched = scores[..<5].count { $0.isNaN }
-        #expect(untouched == 5)
-        kernels.groupwise_scores(&scores, &weights, &vector, 0, 5)
-      }
-    }
+    var weights = dejavu_groupwise(
+      rows: matrix.base, stride: matrix.rowBytes, d: matrix.columns, bits: Int32(matrix.bits),
+      bias: bias?.vector.base, gain: gain?.vector.base)
+    // In two shares, as threads take them.
+    kernels.coded_scores(&scores, &weights, room.base, 5, matrix.rows - 5)
+    let untouched = scores[..<5].count { $0.isNaN }
+    #expect(untouched == 5)
+    kernels.coded_scores(&scores, &weights, room.base, 0, 5)
     withExtendedLifetime((bias, gain)) {}
     #expect(scores[matrix.rows].isNaN)
     return scores
   }
 }
 
-/// A vector rounded to 8 bits.
-private struct Rounded {
-  let q: [Int8]
-  let sums: [Float]
-  let step: Float
-
-  /// For every 64 bytes of codes, or what is left of a row, the lanes of each shift in turn.
-  func arranged(bits: Int) -> [Int8] {
-    let (planes, group) = (8 / bits, 64 * bits / 8)
-    var arranged: [Int8] = []
-    let bytes = q.count / planes
-    for start in stride(from: 0, to: bytes, by: 64) {
-      for plane in 0..<planes {
-        for at in start..<min(start + 64, bytes) {
-          arranged.append(q[at / group * 64 + plane * group + at % group])
-        }
-      }
-    }
-    return arranged
+/// Numbers that 8 bits hold exactly: of every 64 the greatest is 127 of a step, which is a power of 2.
+private func exact(_ random: inout SeededRandom, columns: Int) -> [Float] {
+  (0..<columns).map { column in
+    let step = Float(sign: .plus, exponent: -7 - column / 64 % 3, significand: 1)
+    let q = column % 64 == 17 ? -127 : Int(random.next() % 255) - 127
+    return step * Float(q)
   }
+}
 
-  init(q: [Int8], step: Float) {
-    self.q = q
-    self.step = step
-    sums = stride(from: 0, to: q.count, by: 64).map { start in
-      Float(q[start..<start + 64].reduce(0) { $0 + Int($1) })
-    }
+/// Σ w · x, and the magnitude of the parts that kernels add.
+private func product(
+  _ matrix: GroupwiseMatrix, _ row: Int, _ x: [Float]
+) -> (sum: Double, norm: Double) {
+  var (sum, norm) = (0.0, 0.0)
+  for (column, value) in x.enumerated() {
+    let part = Double(matrix.element(row, column)) * Double(value)
+    sum += part
+    norm += 2 * abs(part)
   }
-
-  init(random: inout SeededRandom, columns: Int) {
-    self.init(q: (0..<columns).map { _ in Int8(Int(random.next() % 255) - 127) }, step: 0.0137)
-  }
-
-  /// Σ w · step · q, and the magnitude of the parts that kernels add.
-  func product(_ matrix: GroupwiseMatrix, _ row: Int) -> (sum: Double, norm: Double) {
-    var (sum, norm) = (0.0, 0.0)
-    for lane in q.indices {
-      let part = Double(matrix.element(row, lane)) * Double(q[lane]) * Double(step)
-      sum += part
-      norm += 2 * abs(part)
-    }
-    return (sum, norm)
-  }
+  return (sum, norm)
 }
 
 /// A row as `dejavu_quantize_row` leaves it.
@@ -247,8 +234,7 @@ private struct Quantized {
   var steps: [Float] {
     (0..<matrix.columns / 64).map { group in
       HalfPrecision.float(
-        half: matrix.base.load(
-          fromByteOffset: matrix.columns * matrix.bits / 8 + 2 * group, as: UInt16.self))
+        half: matrix.format.scale(group, of: matrix.base, columns: matrix.columns))
     }
   }
 }

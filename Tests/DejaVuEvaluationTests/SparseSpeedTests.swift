@@ -102,8 +102,9 @@ struct SparseSpeedTests {
       name: "countable", layers: 1, hidden: 64, heads: 8, vocabulary: 96, context: 128)
     let rows = try figures(engine(shape), options(mlp: 0.1, heads: 0.5))
     let (dense, sparse) = (rows[0], rows[2])
-    // A row of 64 codes has one scale; first matrices of 64 rows, second ones of 256 and of 8.
-    #expect(sparse.perToken(\.chooser) == Double((64 + 256 + 64 + 8) * 66))
+    // A row of 64 codes is padded to 128 and has two scales; first matrices of 64 rows, second ones of 256
+    // and of 8.
+    #expect(sparse.perToken(\.chooser) == Double((64 + 256 + 64 + 8) * 132))
     // Up and down rows of 26 neurons; one in a thousand down rows is zero.
     #expect(abs(sparse.perToken(\.mlpWeights) - Double(2 * 26 * 64 * 2)) < 64 * 2)
     #expect(sparse.perToken(\.headWeights) == dense.perToken(\.headWeights))

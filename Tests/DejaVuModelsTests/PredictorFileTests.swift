@@ -14,18 +14,18 @@ struct PredictorFileTests {
   private func matrix(
     rows: Int, columns: Int, bits: Int, _ random: inout SeededRandom
   ) -> GroupwiseMatrix {
-    let rowBytes = GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
+    let format = GroupwiseMatrix.format(bits: bits)
+    let (rowBytes, codeBytes) = (format.rowBytes(columns), format.codeBytes(columns))
     let memory = OwnedMemory(byteCount: rows * rowBytes)
     for row in 0..<rows {
-      for i in 0..<columns * bits / 8 {
+      for i in 0..<codeBytes {
         memory.base.storeBytes(
           of: UInt8(truncatingIfNeeded: random.next()), toByteOffset: row * rowBytes + i,
           as: UInt8.self)
       }
-      for group in 0..<columns / 64 {
+      for group in 0..<format.groups(columns) {
         memory.base.storeBytes(
-          of: 0x3C00, toByteOffset: row * rowBytes + columns * bits / 8 + 2 * group, as: UInt16.self
-        )
+          of: 0x3C00, toByteOffset: row * rowBytes + codeBytes + 2 * group, as: UInt16.self)
       }
     }
     return GroupwiseMatrix(
@@ -91,6 +91,89 @@ struct PredictorFileTests {
     }
   }
 
+  @Test func `a file of version 1 holds the same numbers, and is written as version 2`() throws {
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let predictors = predictors()
+    try writeEarlier(predictors)
+    let file = try open()
+    #expect(file.entries == predictors.map(\.entry) && file.plans == "{\"a\": 1}")
+    func expectSame(_ file: PredictorFile) throws {
+      for predictor in predictors {
+        let loaded = try #require(file.predictors[predictor.entry.site])
+        #expect(numbers(loaded.first) == numbers(predictor.weights.first))
+        #expect(numbers(loaded.second) == numbers(predictor.weights.second))
+      }
+    }
+    try expectSame(file)
+    _ = try file.replacingPlans("{}", architecture: architecture)
+    let header = String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self)
+    #expect(header.contains("\"dejavu.predictors_version\":\"2\""))
+    try expectSame(try open())
+  }
+
+  @Test func `a scale of version 1 that is no number is refused`() throws {
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try writeEarlier(predictors(), scale: 0x7C00)
+    let error = #expect(throws: PredictorError.self) { try open() }
+    #expect(error?.description.contains("is not finite") == true)
+  }
+
+  /// Codes and scales of every row.
+  private func numbers(_ matrix: GroupwiseMatrix?) -> [GroupwiseRow] {
+    guard let matrix else { return [] }
+    return (0..<matrix.rows).map {
+      matrix.format.unpack(matrix.base + $0 * matrix.rowBytes, columns: matrix.columns)
+    }
+  }
+
+  /// A row as version 1 had it: groups of 64 in turn, byte j of one with its columns j, j + n and on.
+  private func earlier(_ row: GroupwiseRow, bits: Int) -> [UInt8] {
+    let bytes = 8 * bits
+    var out = [UInt8](repeating: 0, count: row.codes.count * bits / 8)
+    for (column, code) in row.codes.enumerated() {
+      let (group, lane) = (column / 64, column % 64)
+      out[group * bytes + lane % bytes] |= code << UInt8(lane / bytes * bits)
+    }
+    return out + row.scales.flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }
+  }
+
+  /// Writes predictors as version 1 did; `scale` replaces the last one.
+  private func writeEarlier(_ predictors: [PredictorFile.Predictor], scale: UInt16? = nil) throws {
+    var floats: [SafetensorsDeclaration] = []
+    var bytes: [(name: String, rows: [[UInt8]])] = []
+    for predictor in predictors {
+      let (site, weights) = (predictor.entry.site, predictor.weights)
+      let name = "\(site.axis.rawValue).\(site.layer)"
+      if weights.bias != nil {
+        floats.append(
+          SafetensorsDeclaration(name: name + ".bias", type: .float32, shape: [weights.rows]))
+      }
+      for (suffix, matrix) in [(".a", weights.first), (".b", weights.second)] {
+        var rows = numbers(matrix)
+        if let scale { rows[rows.count - 1].scales[0] = scale }
+        bytes.append((name + suffix, rows.map { earlier($0, bits: predictor.entry.bits) }))
+      }
+    }
+    let writer = try SafetensorsWriter(
+      path: path,
+      tensors: floats
+        + bytes.map {
+          SafetensorsDeclaration(
+            name: $0.name, type: .uint8, shape: [$0.rows.count, $0.rows[0].count])
+        },
+      metadata: [
+        "dejavu.predictors_version": "1", "dejavu.fingerprint": fingerprint,
+        "dejavu.plans": "{\"a\": 1}",
+        "dejavu.entries": "[" + predictors.map { EntryText.text($0.entry) }.joined(separator: ",")
+          + "]",
+      ])
+    for tensor in floats {
+      try writer.append([Float](repeating: 0.5, count: tensor.shape[0]), to: tensor.name)
+    }
+    for tensor in bytes { try writer.append(tensor.rows.flatMap { $0 }, to: tensor.name) }
+    try writer.finish()
+  }
+
   @Test func `other plans leave the predictors as they are`() throws {
     defer { try? FileManager.default.removeItem(atPath: path) }
     let predictors = predictors()
@@ -137,7 +220,9 @@ struct PredictorFileTests {
 
   /// What is changed in a good file's header; lengths stay, so that the data stays in place.
   static let damages: [(String, String)] = [
-    ("dejavu.predictors_version\":\"1\"", "dejavu.predictors_version\":\"2\""),
+    ("dejavu.predictors_version\":\"2\"", "dejavu.predictors_version\":\"3\""),
+    // Rows of version 1 have no padding.
+    ("dejavu.predictors_version\":\"2\"", "dejavu.predictors_version\":\"1\""),
     ("dejavu.predictors_version", "dejavu.predictors_versiom"),
     ("dejavu.fingerprint", "dejavu.fingerprimt"), ("dejavu.entries", "dejavu.entriez"),
     ("\\\"layer\\\":2", "\\\"layer\\\":3"), ("\\\"layer\\\":2", "\\\"layer\\\":0"),

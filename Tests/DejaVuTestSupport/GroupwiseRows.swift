@@ -6,15 +6,15 @@ extension GroupwiseMatrix {
   package static func random(
     rows: Int, columns: Int, bits: Int, scale: Float, _ random: inout SeededRandom
   ) -> GroupwiseMatrix {
-    let bytes = rowBytes(columns: columns, bits: bits)
+    let (format, bytes) = (format(bits: bits), rowBytes(columns: columns, bits: bits))
     let storage = GroupwiseStorage(byteCount: rows * bytes)
     for row in 0..<rows {
-      let (codes, scales) = (storage.base + row * bytes, columns * bits / 8)
+      let (codes, scales) = (storage.base + row * bytes, format.codeBytes(columns))
       for at in 0..<scales {
         let byte = UInt8(truncatingIfNeeded: random.next())
         codes.storeBytes(of: byte, toByteOffset: at, as: UInt8.self)
       }
-      for group in 0..<columns / 64 {
+      for group in 0..<format.groups(columns) {
         let half = HalfPrecision.half(scale * (1 + 0.25 * random.unit()))
         codes.storeBytes(of: half, toByteOffset: scales + 2 * group, as: UInt16.self)
       }

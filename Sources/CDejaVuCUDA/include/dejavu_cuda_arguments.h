@@ -13,8 +13,8 @@ typedef unsigned long long dv_address;
 typedef struct {
   /// `[width]` floats; 0 where there is none.
   dv_address weight, bias;
-  /// float `[tiles, 3]`: of every tile of the vector its sum, the squares of the distances from its own
-  /// mean, and the greatest size; 0 where nobody has them.
+  /// float `[tiles, 2]`: of every tile of the vector its sum, and the squares of the distances from its own
+  /// mean; 0 where nobody has them.
   dv_address tiles;
   float epsilon;
   /// 0 as it is, 1 less the mean and by the deviation, 2 by the root mean square.
@@ -40,8 +40,9 @@ typedef struct {
 
 /// scores[t, r] = (codes[r] · x̂[t] + bias[r]) · gain[r], x̂ being x in 8 bits.
 typedef struct {
-  /// Floats, or 8 bits and their units where they were prepared.
-  dv_address x, rounded, units;
+  /// Floats, or 8 bits where they were prepared (score.cu).
+  dv_address x, rounded;
+  /// `[rows]` codes of whole blocks of 128 columns, and as many rows of scales.
   dv_address codes, scales, bias, gain, scores;
   /// One bit for each row above the threshold; 0 where only scores are wanted.
   dv_address bits_above;
@@ -88,7 +89,7 @@ typedef struct {
 /// x[t] += Σ_s parts[s][t] + bias.
 typedef struct {
   dv_address x, parts, bias;
-  /// float `[tiles, 3]` of 128 columns each, as norms want them; 0 where nobody asks.
+  /// float `[tiles, 2]` of 128 columns each, as norms want them; 0 where nobody asks.
   dv_address tiles;
   int width, stride, slices, part_stride;
   /// Lists that are made beside the sums.
@@ -101,8 +102,8 @@ typedef struct {
   dv_address x;
   /// floats in the order that kernels keep vectors in, and in the cache's type; of the first token.
   dv_address floats, kept;
-  /// In 8 bits `[tokens, rounded_stride]`, and float `[tokens]`, what one unit stands for.
-  dv_address rounded, units;
+  /// In 8 bits for choosers (score.cu), `[tokens, rounded_stride]` bytes; `columns` is a multiple of 128.
+  dv_address rounded;
   /// For weights in codes: two signed bytes of every element, and steps; of the first token.
   dv_address planes;
   int width, x_stride, columns, rounded_stride;
@@ -123,7 +124,7 @@ enum { dv_renew_tiles = 128 };
 typedef struct {
   dv_add_arguments sum;
   dv_prepare_job jobs[dv_prepare_jobs];
-  /// `[tiles, 3]` numbers of 64 bits, zero before the launch: what blocks leave for each other; and those of
+  /// `[tiles, 2]` numbers of 64 bits, zero before the launch: what blocks leave for each other; and those of
   /// the next such launch, which this one clears.
   dv_address marks, next_marks;
   int job_count, blocks, columns;

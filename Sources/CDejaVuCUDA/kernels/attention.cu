@@ -130,9 +130,9 @@ DEVICE void fetch_part(const dv_attend_arguments &a, int group, int begin, int e
 /// Grid: groups, parts of the cache, heads of a group; then planes of riders. Shared: the riders'.
 KERNEL(128, HEAD_CHUNKS > 2 ? 4 : 6) attend_cache(const GRID_CONSTANT dv_attend_arguments a) {
   if ((int)blockIdx.z >= a.heads_per_group) {
-    DYNAMIC(float, values);
+    DYNAMIC(signed char, rounded);
     int plane = blockIdx.z - a.heads_per_group;
-    return score_block(a.riders, (plane * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x, 0, values);
+    return score_block(a.riders, (plane * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x, 0, rounded);
   }
   bool early = !a.groups.count || a.groups.early;
   if (!early) await_inputs();

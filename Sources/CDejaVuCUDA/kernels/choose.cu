@@ -4,24 +4,19 @@ DEVICE float scale_of(const dv_prepare_job &job, float squares) {
   return 1.0f / sqrtf(squares / job.width + job.norm.epsilon);
 }
 
-/// The moments of a vector from the sums of its tiles, and the greatest size of what is divided by the root
-/// mean square, by every warp.
+/// The moments of a vector from the sums of its tiles, by every warp.
 DEVICE void moments_of_tiles(const dv_prepare_job &job, const float *tiles, int tile_width, float *mean,
-                             float *scale, float *greatest) {
+                             float *scale) {
   int lane = threadIdx.x % 32, count = (job.width + tile_width - 1) / tile_width;
-  float sum = 0, squares = 0, size = 0;
-  for (int t = lane; t < count; t += 32) {
-    sum += tiles[3 * t];
-    size = fmaxf(size, tiles[3 * t + 2]);
-  }
+  float sum = 0, squares = 0;
+  for (int t = lane; t < count; t += 32) sum += tiles[2 * t];
   if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
   for (int t = lane; t < count; t += 32) {
     float many = least(tile_width, job.width - t * tile_width);
-    float apart = tiles[3 * t] / many - *mean;
-    squares += fmaf(many * apart, apart, tiles[3 * t + 1]);
+    float apart = tiles[2 * t] / many - *mean;
+    squares += fmaf(many * apart, apart, tiles[2 * t + 1]);
   }
   *scale = scale_of(job, warp_sum(squares));
-  *greatest = warp_greatest(size) * *scale;
 }
 
 /// The same of a vector in shared memory; every thread reads what it has copied itself.
@@ -82,13 +77,10 @@ DEVICE void store_planes(char *planes, const Quad &four, int i, int wide) {
 /// Columns of a vector that a block prepares.
 struct Columns { int begin, end; };
 
-/// Vectors whose moments are known, and their greatest sizes where they are rounded, are shared out; of
-/// others the first block has all.
+/// Vectors whose moments are known are shared out; of others the first block has all.
 DEVICE Columns share_columns(const dv_prepare_job &job, bool has_sums) {
   int wide = arranged_width(job.width), blocks = gridDim.z, block = blockIdx.z;
-  bool shares = job.rounded ? has_sums && job.norm.kind == 2 && !job.norm.weight
-                            : has_sums || !job.norm.kind;
-  if (!shares) return {0, block == 0 ? wide : 0};
+  if (job.norm.kind && !has_sums) return {0, block == 0 ? wide : 0};
   int each = arranged_width((wide + blocks - 1) / blocks), begin = each * block;
   return {begin, least(begin + each, wide)};
 }
@@ -101,9 +93,9 @@ DEVICE void stage_vector(float *to, const float *from, int width, const Columns 
   }
 }
 
-/// Four neighbours of a vector from lane i on through a norm, stored in the forms that are asked for, other
-/// than 8 bits; returns them. `gain` and `offset` are theirs in shared memory, or null.
-DEVICE Quad store_prepared(const dv_prepare_job &job, int i, Quad four, const float *gain,
+/// Four neighbours of a token's vector from lane i on through a norm, stored in the forms that are asked for.
+/// `gain` and `offset` are theirs in shared memory, or null.
+DEVICE void store_prepared(const dv_prepare_job &job, int token, int i, Quad four, const float *gain,
                            const float *offset, float mean, float scale) {
   Quad gains, offsets;
   if (gain) gains = *(const Quad *)gain;
@@ -124,12 +116,8 @@ DEVICE Quad store_prepared(const dv_prepare_job &job, int i, Quad four, const fl
 #ifdef CODE_GROUP
   if (job.planes) store_planes(at<char>(job.planes), four, i, arranged_width(job.width));
 #endif
-  return four;
-}
-
-DEVICE float greatest_of(const Quad &four) {
-  return fmaxf(fmaxf(fabsf(__uint_as_float(four.w[0])), fabsf(__uint_as_float(four.w[1]))),
-               fmaxf(fabsf(__uint_as_float(four.w[2])), fabsf(__uint_as_float(four.w[3]))));
+  if (!job.rounded || i >= job.columns) return;
+  store_eighths(at<signed char>(job.rounded) + (i64)token * job.rounded_stride, job.columns, four, i);
 }
 
 /// Normalises a vector once for all who read it: as floats in the order of `arranged`, in the cache's
@@ -152,28 +140,19 @@ KERNEL(1024, 1) prepare_vectors(const GRID_CONSTANT dv_prepare_arguments a) {
   bool is_shared = own.begin > 0 || own.end < wide;
   if (own.begin + (is_shared ? 4 * (int)threadIdx.x : 0) >= own.end) return;
   stage_vector(values, x, job.width, own);
-  float mean = 0, scale = 1, greatest = 0, known = 0;
-  if (has_sums)
-    moments_of_tiles(job, at<float>(job.norm.tiles), job.norm.tile_width, &mean, &scale, &known);
+  float mean = 0, scale = 1;
+  if (has_sums) moments_of_tiles(job, at<float>(job.norm.tiles), job.norm.tile_width, &mean, &scale);
   await_copies();
   if (kind && !has_sums) moments_of(job, values, scratch, &mean, &scale);
-  for (int i = own.begin + 4 * threadIdx.x; i < own.end; i += 4 * blockDim.x) {
-    Quad &four = *(Quad *)(values + i);
-    four = store_prepared(job, i, four, gain ? gains + i : 0, offset ? offsets + i : 0, mean, scale);
-    greatest = fmaxf(greatest, greatest_of(four));
-  }
-  if (!job.rounded) return;
-  signed char *rounded = at<signed char>(job.rounded) + (i64)blockIdx.y * job.rounded_stride;
-  greatest = is_shared ? known : block_greatest(greatest, scratch);
-  int end = least(own.end, job.columns);
-  float unit = round_vector(values, job.width, own.begin, end, greatest, rounded);
-  if (threadIdx.x == 0) at<float>(job.units)[blockIdx.y] = unit;
+  for (int i = own.begin + 4 * threadIdx.x; i < own.end; i += 4 * blockDim.x)
+    store_prepared(job, blockIdx.y, i, *(const Quad *)(values + i), gain ? gains + i : 0,
+                   offset ? offsets + i : 0, mean, scale);
 }
 
 /// Grid: blocks of all jobs, tokens; lists are made for a single token. Shared: as `score_block` says.
 KERNEL(320, 2) score_rows(const GRID_CONSTANT dv_score_arguments a) {
-  DYNAMIC(float, values);
-  score_block(a, blockIdx.x, blockIdx.y, values);
+  DYNAMIC(signed char, rounded);
+  score_block(a, blockIdx.x, blockIdx.y, rounded);
 }
 
 /// A float's bits in an order that integers share.

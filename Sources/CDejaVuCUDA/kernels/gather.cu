@@ -130,8 +130,8 @@ template <class T> struct OutputItem {
 /// rows beside what the sums wait for.
 DEVICE bool rides(const dv_output_arguments &a) {
   if ((int)blockIdx.y >= a.rider_planes) return false;
-  DYNAMIC(float, values);
-  score_block(a.riders, blockIdx.y * gridDim.x + blockIdx.x, 0, values);
+  DYNAMIC(signed char, rounded);
+  score_block(a.riders, blockIdx.y * gridDim.x + blockIdx.x, 0, rounded);
   return true;
 }
 

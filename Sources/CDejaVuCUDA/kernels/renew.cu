@@ -4,9 +4,9 @@
 
 /// Leaves what is known of a block's tiles for the other blocks, and for whoever reads the stream later.
 DEVICE void leave_tiles(const dv_renew_arguments &a, const Moments &moments, int begin, int tiles) {
-  int i = threadIdx.x, place = begin / add_width * 3 + i;
-  if (i >= 3 * (a.columns / add_width) || place >= 3 * tiles) return;
-  float value = moments.number(i / 3, i % 3);
+  int i = threadIdx.x, place = begin / add_width * 2 + i;
+  if (i >= 2 * (a.columns / add_width) || place >= 2 * tiles) return;
+  float value = moments.number(i / 2, i % 2);
   leave_marked(at<u64>(a.marks) + place, value);
   at<u64>(a.next_marks)[place] = 0;
   if (a.sum.tiles) at<float>(a.sum.tiles)[place] = value;
@@ -27,18 +27,13 @@ struct Staged {
 /// The block's columns as a job wants them, by one warp.
 DEVICE void prepare_columns(const dv_prepare_job &job, const float *tiles, const float *values,
                             const float *gains, const float *offsets, int begin, int columns) {
-  float mean = 0, scale = 1, greatest = 0;
-  if (job.norm.kind) moments_of_tiles(job, tiles, add_width, &mean, &scale, &greatest);
-  Eighths eighths = eighths_of(greatest);
+  float mean = 0, scale = 1;
+  if (job.norm.kind) moments_of_tiles(job, tiles, add_width, &mean, &scale);
   for (int own = 4 * (threadIdx.x % 32); own < columns; own += 128) {
     int i = begin + own;
     if (i >= arranged_width(job.width)) break;
-    Quad four = store_prepared(job, i, *(const Quad *)(values + own), gains ? gains + own : 0,
-                               offsets ? offsets + own : 0, mean, scale);
-    if (!job.rounded) continue;
-    if (i < job.columns)
-      *(u32 *)(at<signed char>(job.rounded) + i) = round_four(four, i, job.width, eighths.scale);
-    if (i == 0) *at<float>(job.units) = eighths.unit;
+    store_prepared(job, 0, i, *(const Quad *)(values + own), gains ? gains + own : 0,
+                   offsets ? offsets + own : 0, mean, scale);
   }
 }
 
@@ -47,7 +42,7 @@ DEVICE void prepare_columns(const dv_prepare_job &job, const float *tiles, const
 KERNEL(add_threads, 2) renew_stream(const GRID_CONSTANT dv_renew_arguments a) {
   DYNAMIC(float, shares);
   SHARED Moments moments;
-  SHARED float known[3 * dv_renew_tiles];
+  SHARED float known[2 * dv_renew_tiles];
   if ((int)blockIdx.x >= a.blocks) return make_list(a.sum.lists[blockIdx.x - a.blocks]);
   int begin = blockIdx.x * a.columns, tiles = (a.sum.width + add_width - 1) / add_width;
   int warp = threadIdx.x / 32;
@@ -73,7 +68,7 @@ KERNEL(add_threads, 2) renew_stream(const GRID_CONSTANT dv_renew_arguments a) {
   leave_tiles(a, moments, begin, tiles);
   // Where blocks run one after the other, a thread must not come before the one that leaves its number.
   __syncthreads();
-  for (int i = threadIdx.x; i < 3 * tiles; i += blockDim.x)
+  for (int i = threadIdx.x; i < 2 * tiles; i += blockDim.x)
     known[i] = await_marked(at<u64>(a.marks) + i);
   __syncthreads();
   if (warp < a.job_count) prepare_columns(a.jobs[warp], known, values, gains, offsets, begin, a.columns);

@@ -1,42 +1,45 @@
 // Scores of choosers in 8-bit integers, and lists of the rows above a threshold: by kernels of their
 // own, or by blocks that ride with another kernel.
+//
+// Rows are those of a symmetric `GroupwiseFormat` in groups of 64: 16 bytes of codes are a unit as in
+// groupwise.cuh, a block of 128 columns has as many of them as a code has bits, and two scales. A vector
+// that meets them has 8 bits, with a step for every 64 columns: of each half of a block the bytes in the
+// order of a unit's codes, and behind all blocks `[float steps]`.
 
-/// What a vector is multiplied with before it is rounded to 8 bits, and what one unit of it stands for then;
-/// 0 where the vector vanishes.
-struct Eighths { float scale, unit; };
+/// Bytes of such a vector, whole pieces; `columns` is a multiple of 128.
+DEVICE int eighths_bytes(int columns) { return columns + (columns / 16 + 15) / 16 * 16; }
 
-DEVICE Eighths eighths_of(float greatest) {
-  if (!(greatest > 1e-36f)) return {0, 0};
-  return {127.0f / greatest, greatest / 127.0f};
-}
-
-/// Four neighbours from column i on, zeros behind the width.
-DEVICE u32 round_four(const Quad &four, int i, int width, float scale) {
+/// Stores four neighbours of it from column i on; half a warp has the 64 columns that share a step.
+DEVICE void store_eighths(signed char *rounded, int columns, const Quad &four, int i) {
+  float greatest = 0;
   u32 bytes = 0;
 #pragma unroll
+  for (int k = 0; k < 4; k++) {
+    float size = fabsf(__uint_as_float(four.w[k]));
+    // What is no number makes the step none, so that rounding hides neither.
+    greatest = size <= 3.4e38f ? fmaxf(greatest, size) : INFINITY;
+  }
+#pragma unroll
+  for (int step = 8; step > 0; step >>= 1)
+    greatest = fmaxf(greatest, __shfl_xor_sync(all_lanes, greatest, step));
+  bool vanishes = greatest <= 1e-33f;
+  float inverse = vanishes ? 0.0f : 127.0f / greatest;
+#pragma unroll
   for (int k = 0; k < 4; k++)
-    if (i + k < width) bytes |= ((u32)(int)rintf(__uint_as_float(four.w[k]) * scale) & 255) << (8 * k);
-  return bytes;
+    bytes |= ((u32)(int)rintf(__uint_as_float(four.w[k]) * inverse) & 255) << (8 * k);
+  int lane = i / 4 % 32;
+  *(u32 *)(rounded + i / 128 * 128 + lane / 16 * 64 + lane % 4 * 16 + lane % 16 / 4 * 4) = bytes;
+  if (lane % 16 == 0) ((float *)(rounded + columns))[i / 64] = vanishes ? 0.0f : greatest / 127.0f;
 }
 
-/// Rounds columns of a vector to 8 bits by the block; returns what one unit of it stands for. `values` is in
-/// shared memory, and every thread reads what it wrote itself.
-DEVICE float round_vector(const float *values, int width, int begin, int end, float greatest,
-                          signed char *rounded) {
-  Eighths eighths = eighths_of(greatest);
-  for (int i = begin + 4 * threadIdx.x; i < end; i += 4 * blockDim.x)
-    *(u32 *)(rounded + i) = round_four(*(const Quad *)(values + i), i, width, eighths.scale);
-  return eighths.unit;
-}
-
-/// Codes that a lane has on their way, of `many` neighbouring rows, with their scales.
+/// Codes that a lane has on their way, of `many` neighbouring rows, with both scales of their blocks.
 template <int many> struct Codes {
   enum { deep = 8 / many };
   Quad quads[many][deep];
-  f16 scales[many][deep];
+  u32 scales[many][deep];
 };
 
-/// Asks for a lane's next codes; a group of 64 lanes has bits · 8 bytes of them.
+/// Asks for a lane's next codes.
 template <int bits, int many>
 DEVICE void ask_codes(Codes<many> &codes, const dv_score_job &job, int first, int from, int lane) {
   int units = job.columns * bits / 128;
@@ -44,16 +47,16 @@ DEVICE void ask_codes(Codes<many> &codes, const dv_score_job &job, int first, in
   for (int r = 0; r < many; r++) {
     i64 row = least(first + r, job.rows - 1);
     const unsigned char *own = at<unsigned char>(job.codes) + row * units * 16;
-    const f16 *scales = at<f16>(job.scales) + row * (job.columns / 64);
+    const u32 *scales = at<u32>(job.scales) + row * (job.columns / 128);
 #pragma unroll
     for (int d = 0; d < Codes<many>::deep; d++) {
       int unit = from + d * 32 + lane;
       Quad &quad = codes.quads[r][d];
-      codes.scales[r][d].bits = 0;
+      codes.scales[r][d] = 0;
       quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
       if (unit >= units) continue;
       quad = stream(own + unit * 16);
-      codes.scales[r][d] = stream_half(scales + unit * 2 / bits);
+      codes.scales[r][d] = stream_word(scales + (u32)unit / bits);
     }
   }
 }
@@ -61,32 +64,40 @@ DEVICE void ask_codes(Codes<many> &codes, const dv_score_job &job, int first, in
 /// One lane's share of the products of neighbouring rows, twice. A row's sum has the same bits
 /// whatever rows are read beside it.
 template <int bits, int many>
-DEVICE void add_codes(const Codes<many> &codes, const signed char *q, int from, int units, int lane,
-                      float (&sums)[many]) {
-  const int bytes = 64 * bits / 8;
+DEVICE void add_codes(const Codes<many> &codes, const signed char *q, const float *steps, int from,
+                      int units, int lane, float (&sums)[many]) {
+  // Halves of a block in a unit: codes of 8 bits have one.
+  const int halves = bits == 8 ? 1 : 2;
   const u32 mask = bits == 8 ? 0xffffffffu : bits == 4 ? 0x0f0f0f0fu : 0x03030303u;
   const Quad *rounded = (const Quad *)q;
 #pragma unroll
   for (int d = 0; d < Codes<many>::deep; d++) {
-    if (from + d * 32 >= units) break;
-    int unit = least(from + d * 32 + lane, units - 1);
-    int group = unit * 16 / bytes, offset = unit * 16 % bytes, dots[many], all = 0;
+    int unit = from + d * 32 + lane, block = (u32)unit / bits;
+    if (unit >= units) break;
 #pragma unroll
-    for (int r = 0; r < many; r++) dots[r] = 0;
+    for (int h = 0; h < halves; h++) {
+      int half = bits == 8 ? (u32)unit / 4 % 2 : h, dots[many], all = 0;
 #pragma unroll
-    for (int part = 0; part < 8 / bits; part++) {
-      Quad values = rounded[(group * 64 + part * bytes + offset) / 16];
+      for (int r = 0; r < many; r++) dots[r] = 0;
 #pragma unroll
-      for (int w = 0; w < 4; w++) {
-        all = dot4(0x01010101u, values.w[w], all);
+      for (int part = h; part < 8 / bits; part += 2) {
+        // Codes of 2 bits have two shifts for each half: the second one's places lie 32 further.
+        Quad values = rounded[bits == 8 ? unit : 8 * block + 4 * h + part / 2 * 2 + (u32)unit % bits];
 #pragma unroll
-        for (int r = 0; r < many; r++)
-          dots[r] = dot4((codes.quads[r][d].w[w] >> (part * bits)) & mask, values.w[w], dots[r]);
+        for (int w = 0; w < 4; w++) {
+          all = dot4(0x01010101u, values.w[w], all);
+#pragma unroll
+          for (int r = 0; r < many; r++)
+            dots[r] = dot4((codes.quads[r][d].w[w] >> (part * bits)) & mask, values.w[w], dots[r]);
+        }
+      }
+      float step = steps[2 * block + half];
+#pragma unroll
+      for (int r = 0; r < many; r++) {
+        float scale = widen_f16((u16)(codes.scales[r][d] >> (16 * half)));
+        sums[r] = fmaf(scale * step, (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
       }
     }
-#pragma unroll
-    for (int r = 0; r < many; r++)
-      sums[r] = fmaf(widen(codes.scales[r][d]), (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
   }
 }
 
@@ -102,44 +113,34 @@ DEVICE ScoreShare score_share(const dv_score_job &job, int many, int block) {
   return {begin, least(begin + share, job.rows)};
 }
 
-/// Brings a job's vector in 8 bits to shared memory, from floats where nobody has rounded it yet;
-/// returns what one unit stands for.
-DEVICE float read_rounded(const dv_score_job &job, int token, float *values, signed char *rounded) {
-  SHARED float scratch[32], known;
-  float unit, greatest = 0;
+/// Brings a job's vector in 8 bits to shared memory, from floats where nobody has rounded it yet; the block
+/// comes together.
+DEVICE void read_rounded(const dv_score_job &job, int token, signed char *rounded) {
   if (job.rounded) {
-    copy_pieces(rounded, job.rounded + (dv_address)(token * job.rounded_stride), job.columns / 16);
-    if (threadIdx.x == 0) known = at<float>(job.units)[token];
+    dv_address from = job.rounded + (dv_address)(token * job.rounded_stride);
+    copy_pieces(rounded, from, eighths_bytes(job.columns) / 16);
     await_copies();
-    __syncthreads();
-    return known;
+  } else {
+    const float *x = at<float>(job.x) + (i64)token * job.x_stride;
+    for (int i = 4 * threadIdx.x; i < job.columns; i += 4 * blockDim.x)
+      store_eighths(rounded, job.columns, read_piece(x, i, job.width), i);
   }
-  const float *x = at<float>(job.x) + (i64)token * job.x_stride;
-  for (int i = 4 * threadIdx.x; i < arranged_width(job.width); i += 4 * blockDim.x) {
-    Quad quad = read_piece(x, i, job.width);
-    *(Quad *)(values + i) = quad;
-#pragma unroll
-    for (int k = 0; k < 4; k++) greatest = fmaxf(greatest, fabsf(__uint_as_float(quad.w[k])));
-  }
-  greatest = block_greatest(greatest, scratch);
-  unit = round_vector(values, job.width, 0, job.columns, greatest, rounded);
   __syncthreads();
-  return unit;
 }
 
 /// Scores a block's rows, `many` at a time by a warp, and leaves a bit for each above the threshold.
 template <int bits, int many>
-DEVICE void score_rows_of(const dv_score_job &job, int block, int token, float *values, u32 *above) {
+DEVICE void score_rows_of(const dv_score_job &job, int block, int token, signed char *rounded, u32 *above) {
   int lane = threadIdx.x % 32, warps = blockDim.x / 32, units = job.columns * bits / 128;
   ScoreShare share = score_share(job, many, block);
   int row = share.begin + many * (threadIdx.x / 32);
-  signed char *rounded = (signed char *)(values + (job.rounded ? 0 : arranged_width(job.width)));
+  const float *steps = (const float *)(rounded + job.columns);
   float *scores = at<float>(job.scores) + (i64)token * job.score_stride;
   Codes<many> codes;
   if (row < share.end) ask_codes<bits, many>(codes, job, row, 0, lane);
   for (int i = threadIdx.x; i < share_rows / 32; i += blockDim.x) above[i] = 0;
   await_inputs();
-  float unit = read_rounded(job, token, values, rounded);
+  read_rounded(job, token, rounded);
   for (; row < share.end; row += many * warps) {
     // Lane r finishes row r.
     int own = row + lane;
@@ -150,7 +151,7 @@ DEVICE void score_rows_of(const dv_score_job &job, int block, int token, float *
 #pragma unroll
     for (int r = 0; r < many; r++) sums[r] = 0;
     for (int from = 0;;) {
-      add_codes<bits, many>(codes, rounded, from, units, lane, sums);
+      add_codes<bits, many>(codes, rounded, steps, from, units, lane, sums);
       from += 32 * Codes<many>::deep;
       if (from >= units) break;
       ask_codes<bits, many>(codes, job, row, from, lane);
@@ -162,7 +163,7 @@ DEVICE void score_rows_of(const dv_score_job &job, int block, int token, float *
       float sum = warp_sum(0.5f * sums[r]);
       if (lane == r) y = sum;
     }
-    y = (y * unit + bias) * gain;
+    y = (y + bias) * gain;
     if (owns) scores[own] = y;
     u32 chosen = __ballot_sync(all_lanes, owns && y > job.threshold);
     int place = row - share.begin;
@@ -230,21 +231,21 @@ DEVICE void list_above(const dv_score_job &job) {
   if (threadIdx.x == 0) *at<int>(job.ticket) = 0;
 }
 
-/// The work of one of the blocks that score: of its job, whose rows it owns. `values`: shared memory for
-/// the vector where it is not rounded yet, then its bytes.
-DEVICE void score_block(const dv_score_arguments &a, int block, int token, float *values) {
+/// The work of one of the blocks that score: of its job, whose rows it owns. `rounded`: shared memory for
+/// the vector in 8 bits.
+DEVICE void score_block(const dv_score_arguments &a, int block, int token, signed char *rounded) {
   SHARED u32 above[share_rows / 32];
   int j = 0;
   while (j + 1 < a.count && block >= a.jobs[j + 1].first_block) j++;
   const dv_score_job &job = a.jobs[j];
   if (block >= job.first_block + job.blocks) return;
   bool is_short = job.columns * job.bits / 128 <= 64;
-  if (job.bits == 8 && is_short) score_rows_of<8, 4>(job, block, token, values, above);
-  else if (job.bits == 8) score_rows_of<8, 1>(job, block, token, values, above);
-  else if (job.bits == 4 && is_short) score_rows_of<4, 4>(job, block, token, values, above);
-  else if (job.bits == 4) score_rows_of<4, 1>(job, block, token, values, above);
-  else if (is_short) score_rows_of<2, 4>(job, block, token, values, above);
-  else score_rows_of<2, 1>(job, block, token, values, above);
+  if (job.bits == 8 && is_short) score_rows_of<8, 4>(job, block, token, rounded, above);
+  else if (job.bits == 8) score_rows_of<8, 1>(job, block, token, rounded, above);
+  else if (job.bits == 4 && is_short) score_rows_of<4, 4>(job, block, token, rounded, above);
+  else if (job.bits == 4) score_rows_of<4, 1>(job, block, token, rounded, above);
+  else if (is_short) score_rows_of<2, 4>(job, block, token, rounded, above);
+  else score_rows_of<2, 1>(job, block, token, rounded, above);
   if (job.bits_above) leave_bits(job, block, above);
   if (job.list) list_above(job);
 }

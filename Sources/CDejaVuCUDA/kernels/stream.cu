@@ -81,15 +81,13 @@ KERNEL(256, 1) add_rows(const GRID_CONSTANT dv_add_arguments a) {
 /// Columns of a tile, whose sums norms want; threads of a block that adds, and the columns that it may have.
 enum { add_width = 128, add_threads = 512, add_columns_most = 1024 };
 
-/// Sums, squares and greatest sizes of every 32 of a block's columns.
+/// Sums and squares of every 32 of a block's columns.
 struct Moments {
-  float sums[add_columns_most / 32], squares[add_columns_most / 32], sizes[add_columns_most / 32];
+  float sums[add_columns_most / 32], squares[add_columns_most / 32];
 
-  /// One of a tile's three numbers, of those of its four warps.
+  /// One of a tile's two numbers, of those of its four warps.
   DEVICE_MEMBER float number(int tile, int what) const {
-    if (what < 2) return tile_sum(what == 0 ? sums : squares, tile);
-    const float *own = sizes + 4 * tile;
-    return fmaxf(fmaxf(own[0], own[1]), fmaxf(own[2], own[3]));
+    return tile_sum(what == 0 ? sums : squares, tile);
   }
   DEVICE_MEMBER static float tile_sum(const float *of, int tile) {
     const float *own = of + 4 * tile;
@@ -147,10 +145,8 @@ struct OwnColumns {
         stream()[own] = value;
       }
       values[own] = value;
-      float sum = warp_sum(value), size = warp_greatest(fabsf(value));
-      if (own % 32 != 0) continue;
-      moments.sums[own / 32] = sum;
-      moments.sizes[own / 32] = size;
+      float sum = warp_sum(value);
+      if (own % 32 == 0) moments.sums[own / 32] = sum;
     }
     __syncthreads();
 #pragma unroll
@@ -185,8 +181,8 @@ KERNEL(add_threads, 1) add_parts(const GRID_CONSTANT dv_add_arguments a) {
   own.add_shares((float *)shares);
   __syncthreads();
   own.add((float *)shares, values, moments);
-  if (a.tiles && threadIdx.x < 3)
-    at<float>(a.tiles)[3 * blockIdx.x + threadIdx.x] = moments.number(0, threadIdx.x);
+  if (a.tiles && threadIdx.x < 2)
+    at<float>(a.tiles)[2 * blockIdx.x + threadIdx.x] = moments.number(0, threadIdx.x);
 }
 
 /// y[r] = x · matrix[r], a warp to a row. Shared: the vector.

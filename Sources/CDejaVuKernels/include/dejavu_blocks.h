@@ -187,7 +187,7 @@ typedef struct {
   /// [tokens, rows] ascending rows, and how many of each.
   int32_t *_Nullable lists;
   size_t *_Nullable counts;
-  /// Per token [rows] scores, then quantized vectors: dejavu_choose_scratch floats.
+  /// Per token [rows] scores, then the rounded vector: dejavu_choose_scratch floats.
   float *_Nullable scratch;
   size_t scratch_stride;
 } dejavu_choose_job;
@@ -230,14 +230,8 @@ typedef struct {
 } dejavu_groupwise_job;
 void dejavu_groupwise_project(dejavu_team *team, const dejavu_groupwise_job *job);
 
-/// Rounds x, [nested->d], for rows in two halves; `scratch` holds dejavu_nested_scratch floats and is
-/// used as long as `nested` is.
-void dejavu_nested_round(const dejavu_kernels *kernels, dejavu_nested *nested, float *scratch,
-                         const float *x);
-size_t dejavu_nested_scratch(size_t d);
-
-/// Rounds one row of d floats to groupwise codes: [d · bits / 8 codes][d / 64 half scales], by the
-/// scale with the least squared error among a few shrunk ones.
+/// Rounds one row of d floats, a multiple of 64, to a symmetric coded one in groups of 64, by the scale
+/// with the least squared error among a few shrunk ones; `out` holds dejavu_groupwise_bytes.
 void dejavu_quantize_row(void *out, const float *row, size_t d, int32_t bits);
 
 #if defined(__clang__)

@@ -28,29 +28,20 @@ typedef struct {
   size_t down, scales;
 } dejavu_rows_read;
 
-/// A vector rounded to 8 bits: x ≈ step · q.
+/// Codes in two halves: code = 2^bits · high + low, and each half is a coded row in groups of 64. A chooser
+/// has read the high ones when the low ones of the chosen neurons are asked for.
 typedef struct {
-  /// Arranged for the bits of the codes that it meets, by `groupwise_round`.
-  const int8_t *_Nullable q;
-  /// Σ q over each group, as floats.
-  const float *_Nullable group_sums;
-  float step;
-} dejavu_quantized_vector;
-
-/// Codes in two halves: code = 2^bits · high + low, and each half is a groupwise row. A chooser has
-/// read the high ones when the low ones of the chosen neurons are asked for.
-typedef struct {
-  /// [F][high_stride] groupwise rows, whose scales are 2^bits times those of the low ones.
+  /// [F][high_stride] coded rows, whose scales are 2^bits times those of the low ones.
   const void *_Nullable high;
   size_t high_stride;
   /// Bytes of the low row that a neuron's bundle begins with.
   size_t low_bytes;
-  /// Lanes of either row, a multiple of 64.
+  /// Columns of either row, a multiple of 64.
   size_t d;
   /// Bits of one half: 2 or 4.
   int32_t bits;
-  /// x, and what rounding it has left over.
-  dejavu_quantized_vector x[2];
+  /// x by `coded_round` for DEJAVU_CODED(bits, 1, 0).
+  const void *_Nullable rounded;
 } dejavu_nested;
 
 /// What one share of an MLP block computes: for each neuron dot, bias, activation, axpy.
@@ -106,13 +97,13 @@ typedef struct {
   const dejavu_epilogue *_Nullable epilogue;
 } dejavu_gemm_job;
 
-/// Rows in groups of 64 lanes with a scale each (kernels/groupwise.h).
-enum { DEJAVU_GROUP = 64, GROUPWISE_MAX_GROUPS = 2048 };
+/// Rows of a chooser: coded ones, symmetric, in groups of 64 columns.
+enum { DEJAVU_GROUP = 64 };
 typedef struct {
   const void *rows;
   /// Bytes from one row to the next.
   size_t stride;
-  /// Lanes, a multiple of 64, at most 64 · GROUPWISE_MAX_GROUPS.
+  /// Columns, a multiple of 64.
   size_t d;
   /// 2, 4 or 8.
   int32_t bits;
@@ -159,6 +150,10 @@ typedef struct {
 /// whose scales come in rows of their own (what lies behind the codes is not read).
 enum { DEJAVU_NARROW = 1 << 8, DEJAVU_SHARED = 1 << 9 };
 static inline int32_t dejavu_is_coded(int32_t weight_type) { return weight_type >> 16 & 1; }
+/// Bytes of a symmetric coded row of d columns in groups of 64: codes and scales of whole blocks.
+static inline size_t dejavu_groupwise_bytes(size_t d, int32_t bits) {
+  return (d + 127) / 128 * (16 * (size_t)bits + 4);
+}
 /// Bytes of a vector of d lanes rounded by `coded_round`, for any format.
 static inline size_t dejavu_rounded_bytes(size_t d) {
   size_t blocks = (d + 127) / 128;
@@ -189,15 +184,10 @@ typedef struct {
   void (*pack_a)(void *out, const float *a, size_t a_stride, size_t tokens, size_t k);
   void (*_Nullable pack_a_bf16)(void *out, const float *a, size_t a_stride, size_t tokens,
                                 size_t k);
-  /// scores[r] = (w[r] · x + bias[r]) · gain[r] for rows first..<first + count.
-  void (*groupwise_scores)(float *scores, const dejavu_groupwise *w,
-                           const dejavu_quantized_vector *x, size_t first, size_t count);
-  /// Rounds x (d lanes) to q in −127...127, arranged for codes of `bits` bits, and sums each group.
-  /// Returns the step: the greatest magnitude is at 127.
-  float (*groupwise_round)(int8_t *q, float *group_sums, const float *x, size_t d, int32_t bits);
-  /// rest = x − step · q, of a vector that `groupwise_round` has rounded; NaN where x is not finite.
-  void (*groupwise_rest)(float *rest, const dejavu_quantized_vector *rounded, const float *x,
-                         size_t d, int32_t bits);
+  /// scores[r] = (w[r] · x + bias[r]) · gain[r] for rows first..<first + count; x by `coded_round` for
+  /// DEJAVU_CODED(bits, 1, 0) | DEJAVU_NARROW. A row's score does not depend on its company.
+  void (*coded_scores)(float *scores, const dejavu_groupwise *w, const void *x, size_t first,
+                       size_t count);
   /// Rounds x to 16 bits, or 8, with a step per group, as products with rows of this format want it.
   void (*coded_round)(void *out, const float *x, size_t d, int32_t format);
   /// `dot_rows` of coded rows with rounded vectors; x_stride in bytes. `next`: where rows lie that are read
@@ -218,9 +208,9 @@ typedef struct {
   /// scales that it shares, or NULL.
   void (*coded_widen)(float *out, const void *row, size_t first, size_t end, size_t d,
                       int32_t format, const void *_Nullable scales);
-  /// Parts a coded row of d columns, symmetric, 2 · bits a code, into two groupwise rows of `columns` lanes.
-  /// Returns what the high one is best multiplied by to stand for both; NaN where a scale is too
-  /// great to be multiplied by 2^bits.
+  /// Parts a coded row of d columns, symmetric, 2 · bits a code, into two rows of `bits` in groups of 64, of
+  /// `columns`, a multiple of 64: dejavu_groupwise_bytes each. Returns what the high one is best multiplied
+  /// by to stand for both; NaN where a scale is too great to be multiplied by 2^bits.
   float (*coded_halves)(void *high, void *low, const void *row, size_t d, size_t columns,
                         int32_t format);
   /// `gemm` where B is coded rows of d columns.

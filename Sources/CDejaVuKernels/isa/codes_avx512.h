@@ -27,7 +27,7 @@ static inline iv zip8_high(iv a, iv b) { return _mm512_unpackhi_epi8(a, b); }
 static inline iv zip16_low(iv a, iv b) { return _mm512_unpacklo_epi16(a, b); }
 static inline iv zip16_high(iv a, iv b) { return _mm512_unpackhi_epi16(a, b); }
 static inline iv imadd(iv sum, iv a, iv b) {
-#if defined(GROUPWISE_VNNI)
+#if defined(CODED_VNNI)
   return _mm512_dpwssd_epi32(sum, a, b);
 #else
   return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));

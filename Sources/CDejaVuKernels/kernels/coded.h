@@ -18,8 +18,9 @@
 //
 // Integer sums are exact. A rounded number is off by at most 2^-16 of the greatest of its group, or
 // 2^-8 where vectors are narrow.
+#include "coded_place.h"
 
-enum { CODED_BLOCK = 128, CODED_QUAD = 4, CODED_OCTET = 8, CODED_RUN = 16, CODED_MOST_GROUPS = 2048 };
+enum { CODED_QUAD = 4, CODED_OCTET = 8, CODED_RUN = 16, CODED_MOST_GROUPS = 2048 };
 /// The greatest rounded number: with it, a number is 256 times a signed byte plus a signed byte.
 static const float CODED_MOST = 32639;
 /// The same of narrow vectors, whose higher bytes are all zero and are not multiplied.
@@ -97,12 +98,10 @@ static inline void begin_sum(coded_sum *sum, const coded_shape *s, float *acc, s
   memset(sum->acc + first, 0, (end - first) * sizeof(float));
 }
 
-/// Where a plane's bits of a column lie in a block: byte, and shift.
+/// A plane's bits of a column of a block.
 static inline uint8_t coded_part(const uint8_t *plane, size_t c, int32_t bits) {
-  size_t place = 16 * (c % 16 / 4) + 4 * (c % 64 / 16) + c % 4, width = 16 * (size_t)bits;
-  if (bits == 8) return plane[c / 64 * 64 + place];
-  size_t shift = 2 * (size_t)bits * (place / width) + (size_t)bits * (c / 64);
-  return plane[place % width] >> shift & ((1 << bits) - 1);
+  coded_place at = coded_place_of(c, bits);
+  return plane[at.byte] >> at.shift & ((1 << bits) - 1);
 }
 
 static inline int32_t coded_code(const uint8_t *row, const coded_shape *s, size_t column) {

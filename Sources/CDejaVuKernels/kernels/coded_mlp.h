@@ -60,21 +60,21 @@ static void coded_downs(const uint8_t *rows[CODED_QUAD], const dejavu_mlp_job *j
 
 /// Products of the first rows of the neurons from `entry` up, where they lie in two halves.
 static void nested_firsts(float y[CODED_QUAD], const dejavu_mlp_job *job,
-                          const nested_middles *middles, size_t entry, size_t end,
+                          const nested_vector *x, size_t entry, size_t end,
                           const uint8_t *const low[CODED_QUAD]) {
   const dejavu_nested *n = job->nested;
   const uint8_t *high[CODED_QUAD];
   for (size_t i = 0; i < CODED_QUAD; i++)
     high[i] = (const uint8_t *)n->high +
               coded_neuron(job, entry + i < end ? entry + i : end - 1) * n->high_stride;
-  nested_quad(y, high, low, n, middles);
+  nested_quad(y, high, low, x);
 }
 
 /// What the down rows of the neurons from `entry` up are multiplied by. While their other rows are
 /// multiplied, those of later neurons are asked for.
 static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
                               const coded_vector *x, const coded_shape *s,
-                              const nested_middles *middles, size_t entry, size_t end,
+                              const nested_vector *nested, size_t entry, size_t end,
                               coded_pending *pending) {
   const uint8_t *rows[CODED_QUAD], *ahead[CODED_QUAD], *also[CODED_QUAD];
   float gate[CODED_QUAD], up[CODED_QUAD];
@@ -86,7 +86,7 @@ static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
       prefetch_span(ahead[i], job->nested->low_bytes);
       if (also[i] != rows[i]) prefetch_span(also[i], s->row_bytes);
     }
-    nested_firsts(gate, job, middles, entry, end, rows);
+    nested_firsts(gate, job, nested, entry, end, rows);
   } else {
     dot_quad(gate, rows, x, s, ahead, also);
   }
@@ -138,11 +138,11 @@ static dejavu_rows_read kernel_coded_mlp_rows(const dejavu_mlp_job *job, int32_t
   coded_pending pending = {.count = 0, .cursor = first};
   coded_sum sum;
   begin_sum(&sum, &down, acc, 0, job->d);
-  nested_middles middles;
-  if (job->nested) begin_nested(&middles, job->nested);
+  nested_vector nested;
+  if (job->nested) begin_nested(&nested, job->nested);
   for (size_t entry = first; entry < end; entry += CODED_QUAD) {
     float a[CODED_QUAD];
-    coded_activations(a, job, &x, &s, &middles, entry, end, &pending);
+    coded_activations(a, job, &x, &s, &nested, entry, end, &pending);
     size_t waiting = pending.count, ready;
     coded_note(&pending, job, &down, a, entry, end);
     while ((ready = coded_ready(&pending)) > 0 && ready <= waiting) {

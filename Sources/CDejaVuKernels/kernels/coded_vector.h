@@ -64,7 +64,7 @@ CODED_INLINE void load_groups(float scales[CODED_RUN], float zeros[CODED_RUN], c
   }
 }
 
-#ifdef GROUPWISE_VNNI
+#ifdef CODED_VNNI
 #include "coded_bytes.h"
 #else
 #include "coded_words.h"

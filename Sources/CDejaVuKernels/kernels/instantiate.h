@@ -46,8 +46,6 @@
 #include "gemm_bf16.h"
 #endif
 
-#include "groupwise.h"
-
 #include "coded.h"
 #include "coded_asks.h"
 #ifdef HAS_CODES
@@ -57,6 +55,7 @@
 #endif
 #include "coded_shared.h"
 #include "coded_nested.h"
+#include "coded_scores.h"
 #include "coded_rows.h"
 #include "coded_bundle.h"
 #include "coded_streamed.h"
@@ -78,8 +77,7 @@
     .activate = kernel_activate, .exponentiate = kernel_exponentiate, .softmax = kernel_softmax, \
     .reduce = kernel_reduce,                                                                    \
     .add = kernel_add, .pack_a = kernel_pack_a, .pack_a_bf16 = BF16_KERNEL(kernel_pack_a_bf16), \
-    .groupwise_scores = kernel_groupwise_scores, .groupwise_round = kernel_groupwise_round,     \
-    .groupwise_rest = kernel_groupwise_rest, .coded_halves = kernel_coded_halves,               \
+    .coded_scores = kernel_coded_scores, .coded_halves = kernel_coded_halves,                   \
     .coded_round = kernel_coded_round, .coded_dot_rows = kernel_coded_dot_rows,                 \
     .coded_axpy_rows = kernel_coded_axpy_rows, .coded_mlp_rows = kernel_coded_mlp_rows,         \
     .coded_widen = kernel_coded_widen, .coded_gemm = kernel_coded_gemm,                         \

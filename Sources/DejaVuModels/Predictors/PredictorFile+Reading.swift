@@ -9,7 +9,7 @@ extension PredictorFile {
   ///   - path: the file.
   ///   - fingerprint: of the model that is to use it.
   ///   - architecture: of the same model.
-  /// - Returns: its predictors, mapped, and the text of its plans.
+  /// - Returns: its predictors, mapped (those of version 1 copied), and the text of its plans.
   /// - Throws: ``PredictorError``; nothing is ever guessed or filled in.
   package static func open(
     path: String, fingerprint: String, architecture: Architecture
@@ -23,7 +23,7 @@ extension PredictorFile {
     guard let found = file.metadata[Key.version] else {
       throw .damaged(path: path, reason: "it is no predictor file, '\(Key.version)' is missing")
     }
-    guard found == version else {
+    guard found == version || found == earlierVersion else {
       throw .unsupported(path: path, found: found, supported: version)
     }
     guard let owner = file.metadata[Key.fingerprint] else {
@@ -39,7 +39,7 @@ extension PredictorFile {
     }
     let entries = try EntryReader.entries(
       in: file.metadata[Key.entries], path: path, architecture: architecture)
-    let reader = TensorReader(path: path, file: file)
+    let reader = TensorReader(path: path, file: file, isEarlier: found == earlierVersion)
     var predictors: [PredictorSite: ChooserWeights] = [:]
     for entry in entries {
       predictors[entry.site] = try reader.weights(of: entry, architecture: architecture)
@@ -59,9 +59,12 @@ private struct TensorReader {
   private let path: String
   private let owner: MappedFile
   private let tensors: [String: TensorEntry]
+  /// Whether rows lie as version 1 has them.
+  private let isEarlier: Bool
 
-  init(path: String, file: SafetensorsFile) {
+  init(path: String, file: SafetensorsFile, isEarlier: Bool) {
     self.path = path
+    self.isEarlier = isEarlier
     owner = file.file
     tensors = Dictionary(file.entries.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
   }
@@ -105,22 +108,26 @@ private struct TensorReader {
   private func matrix(
     _ name: String, rows: Int, columns: Int, _ bits: Int
   ) throws(PredictorError) -> GroupwiseMatrix {
-    let rowBytes = GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
+    let earlier = isEarlier ? EarlierRows(bits: bits, columns: columns) : nil
+    let rowBytes = earlier?.rowBytes ?? GroupwiseMatrix.rowBytes(columns: columns, bits: bits)
     let tensor = try tensor(name, type: .uint8, shape: [rows, rowBytes], alignment: 2)
     guard let base = tensor.bytes.baseAddress else {
       throw .damaged(path: path, reason: "tensor '\(name)' is empty")
     }
+    let matrix =
+      earlier?.matrix(base, rows: rows)
+      ?? GroupwiseMatrix(base: base, bits: bits, rows: rows, columns: columns, owner: owner)
     for row in 0..<rows {
-      let scales = base + row * rowBytes + columns * bits / 8
-      for group in 0..<columns / 64 {
-        let scale = scales.load(fromByteOffset: 2 * group, as: UInt16.self)
+      let start = matrix.base + row * matrix.rowBytes
+      for group in 0..<matrix.format.groups(columns) {
+        let scale = matrix.format.scale(group, of: start, columns: columns)
         guard scale & 0x7C00 != 0x7C00 else {
           throw .damaged(
             path: path, reason: "a scale in row \(row) of tensor '\(name)' is not finite")
         }
       }
     }
-    return GroupwiseMatrix(base: base, bits: bits, rows: rows, columns: columns, owner: owner)
+    return matrix
   }
 
   private func vector(_ name: String, count: Int) throws(PredictorError) -> FloatVector {

@@ -5,10 +5,12 @@ import DejaVuFormats
 ///
 /// Tensors are named after axis and layer. `neurons.3.a` `[rank, row bytes]` and `neurons.3.b`
 /// `[rows, row bytes]` hold bytes as ``GroupwiseMatrix`` lays rows out, `neurons.3.bias` `[rows]`
-/// floats. The header carries the model's fingerprint; a file of another model is refused.
+/// floats. The header carries the model's fingerprint; a file of another model is refused. Files of
+/// version 1, whose rows lie otherwise (``EarlierRows``), are read as well.
 package struct PredictorFile: Sendable {
   package static let fileName = "predictors.safetensors"
-  static let version = "1"
+  static let version = "2"
+  static let earlierVersion = "1"
 
   /// The header's keys.
   enum Key {
