@@ -76,7 +76,8 @@ struct RowKernelTests {
       for count in [1, 15, 16, 17, 33, 40] {
         for slope in [Float(0), 0.25] {
           var scores = stale(count + 8)
-          let greatest = kernels.scores(&scores, q, keys.base, count, h, 0.3, slope)
+          let next = count.isMultiple(of: 2) ? keys.base : nil
+          let greatest = kernels.scores(&scores, q, keys.base, count, h, 0.3, slope, next)
           #expect(greatest == scores[..<count].max())
           #expect(scores[count...].allSatisfy { $0.isNaN })
           for s in 0..<count {
@@ -102,7 +103,7 @@ struct RowKernelTests {
       let p = random.units(33)
       for count in [1, 2, 3, 16, 33] {
         var out = stale(h + 8)
-        kernels.weigh(&out, p, values.base, count, h)
+        kernels.weigh(&out, p, values.base, count, h, count.isMultiple(of: 2) ? values.base : nil)
         #expect(out[h...].allSatisfy { $0.isNaN })
         let weights = p[..<count].map { Double($0) }
         for i in 0..<h {
