@@ -32,8 +32,7 @@ DEVICE void store_eighths(signed char *rounded, int columns, const Quad &four, i
   if (lane % 16 == 0) ((float *)(rounded + columns))[i / 64] = vanishes ? 0.0f : greatest / 127.0f;
 }
 
-/// Codes that a lane has on their way, of `many` neighbouring rows, with both scales of their blocks; a lane has
-/// one half of a block where codes have 8 bits, and its scale alone.
+/// Codes that a lane has on their way, of `many` neighbouring rows, with both scales of their blocks.
 template <int many> struct Codes {
   enum { deep = 8 / many };
   Quad quads[many][deep];
@@ -57,8 +56,7 @@ DEVICE void ask_codes(Codes<many> &codes, const dv_score_job &job, int first, in
       quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
       if (unit >= units) continue;
       quad = stream(own + unit * 16);
-      if (bits == 8) codes.scales[r][d] = stream_half((const f16 *)scales + (u32)unit / 4).bits;
-      else codes.scales[r][d] = stream_word(scales + (u32)unit / bits);
+      codes.scales[r][d] = stream_word(scales + (u32)unit / bits);
     }
   }
 }
@@ -78,7 +76,7 @@ DEVICE void add_codes(const Codes<many> &codes, const signed char *q, const floa
     if (unit >= units) break;
 #pragma unroll
     for (int h = 0; h < halves; h++) {
-      int dots[many], all = 0;
+      int half = bits == 8 ? (u32)unit / 4 % 2 : h, dots[many], all = 0;
 #pragma unroll
       for (int r = 0; r < many; r++) dots[r] = 0;
 #pragma unroll
@@ -93,10 +91,10 @@ DEVICE void add_codes(const Codes<many> &codes, const signed char *q, const floa
             dots[r] = dot4((codes.quads[r][d].w[w] >> (part * bits)) & mask, values.w[w], dots[r]);
         }
       }
-      float step = steps[bits == 8 ? (u32)unit / 4 : 2 * block + h];
+      float step = steps[2 * block + half];
 #pragma unroll
       for (int r = 0; r < many; r++) {
-        float scale = widen_f16((u16)(codes.scales[r][d] >> (16 * h)));
+        float scale = widen_f16((u16)(codes.scales[r][d] >> (16 * half)));
         sums[r] = fmaf(scale * step, (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
       }
     }
