@@ -41,15 +41,8 @@ static void dot_streamed(float y[CODED_QUAD], const uint8_t *const rows[CODED_QU
 #undef BODY
 }
 
+/// The product of one row, for which nothing is asked.
 static void dot_one(float *y, const uint8_t *row, const coded_vector *x, const coded_shape *s) {
-#define BODY(bits, group, narrow)                                                        \
-  dot_some(y, &row, x, s, (coded_asks){&row, NULL, NULL}, bits, group, narrow, 1)
-  CODED_FORMATS(s, BODY);
-#undef BODY
-}
-
-/// The same where memory's own prefetchers follow the row.
-static void dot_followed(float *y, const uint8_t *row, const coded_vector *x, const coded_shape *s) {
 #define BODY(bits, group, narrow) \
   dot_some(y, &row, x, s, (coded_asks){NULL, NULL, NULL}, bits, group, narrow, 1)
   CODED_FORMATS(s, BODY);
@@ -130,7 +123,7 @@ static void dot_run(float *y, const coded_run *run, const coded_vector *x, const
   for (size_t r = 0; r < run->count; r++) {
     const uint8_t *later = run_row(run, r + 2);
     for (size_t at = s->code_bytes; at < s->row_bytes; at += 64) __builtin_prefetch(later + at, 0, 3);
-    dot_followed(y + r, run->first + r * run->stride, x, s);
+    dot_one(y + r, run->first + r * run->stride, x, s);
   }
 }
 
