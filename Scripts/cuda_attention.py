@@ -236,7 +236,7 @@ def check_reading(c, length, head, groups, per_group, half, splits, alibi, slidi
         c.card.launch(f"sum_heads_{suffix}", (tiles, slices), 256, make(
             "output_arguments", groups=choice, context=layer.merging(splits), output=output,
             out=sums, row_stride=width, padded_width=width, out_stride=width,
-            heads_per_group=per_group), 4 * (groups + 2 + heads * head))
+            heads_per_group=per_group, few_slices=3), 4 * (groups + 2 + heads * head))
         index = chosen.long()
         weights = output.double().view(groups, per_group * head, width)[index]
         values = merged.double().view(groups, per_group * head)[index]

@@ -136,7 +136,7 @@ def check_heads(c, bits, group, zeros):
     c.card.launch(f"sum_heads_i{bits}", (tiles, slices), TYPES["dv_sum_threads"], make(
         "output_arguments", groups=listed(c, chosen, groups), context=merging, output=codes.rows,
         out=sums, row_stride=codes.stride, padded_width=codes.padded, out_stride=codes.padded,
-        heads_per_group=1), TYPES["dv_segment_bytes"] + 4 * (groups + 1 + groups * head))
+        heads_per_group=1, few_slices=(slices + 1) // 2), TYPES["dv_segment_bytes"] + 4 * (groups + 1 + groups * head))
     lanes = (chosen.long()[:, None] * head + torch.arange(head, device=context.device)).flatten()
     c.compare(f"sum_heads int{bits}-g{group}, zeros {zeros}", sums.sum(0)[:width],
               context.double()[lanes] @ codes.weights[lanes], LIMIT)

@@ -430,7 +430,8 @@ def ride(c, riders, shared):
     c.card.launch("attend_cache", (1, 4, 3), 128, make(
         "attend_arguments", groups=make("choice", all=1), positions=positions, queries=queries,
         keys=cache, values=cache, settled=settled, parts=parts, head=128, padded_head=128,
-        heads_per_group=1, group_count=1, capacity=4, splits=4, scale=1.0, riders=riders), shared)
+        heads_per_group=1, group_count=1, capacity=4, splits=4, scale=1.0, rider_planes=2,
+        riders=riders), shared)
 
 
 def check_lists(c):

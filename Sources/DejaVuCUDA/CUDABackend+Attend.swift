@@ -44,9 +44,8 @@ extension CUDABackend {
     } else {
       sumHeads(layer: layer, groups: choice(heads), slice: slice)
     }
-    out.parts = (
-      scratch.sums.row(0), geometry.headSlices(model.layers[layer].output), scratch.sums.stride
-    )
+    let slices = geometry.headSlices(model.layers[layer].output).all
+    out.parts = (scratch.sums.row(0), slices, scratch.sums.stride)
     let seen = min(slice.position + 1, architecture.slidingWindow ?? .max)
     var ranked: CUDARows?
     if case .ranked(_, _, let chosen) = heads { ranked = chosen }
@@ -125,10 +124,10 @@ extension CUDABackend {
     job.sliding_window = Int32(a.slidingWindow ?? 0)
     job.scale = scoreScale
     let (riders, plane) = (riders(warps: 4, active: 20), a.kvHeads * geometry.splits)
-    job.riders = riders.arguments
     let planes = (riders.blocks + plane - 1) / plane
+    (job.riders, job.rider_planes) = (riders.arguments, Int32(planes))
     launch(
-      .attendCache, Grid(a.kvHeads, geometry.splits, a.headsPerGroup + planes),
+      .attendCache, Grid(a.kvHeads, geometry.splits, planes + a.headsPerGroup),
       sharedBytes: riders.sharedBytes, job)
   }
 
@@ -138,21 +137,24 @@ extension CUDABackend {
   private func sumHeads(layer: Int, groups: dv_choice, slice: SequenceSlice<CUDACache>) {
     let (output, a) = (model.layers[layer].output, architecture)
     let (slices, tiles) = (geometry.headSlices(output), geometry.tiles(output))
-    let lanes = (a.heads * a.headWidth + slices - 1) / slices
+    let (lanes, width) = (a.heads * a.headWidth, a.headsPerGroup * a.headWidth)
+    let most = max(
+      (lanes + slices.all - 1) / slices.all,
+      (a.kvHeads / 2 * width + slices.few - 1) / slices.few)
     // What rides has one block on every multiprocessor, beside those that sum.
     let warps = Kernel.sumHeads.threads(output.kernelType) / 32
     let riders = riders(warps: warps, active: warps)
     let planes = (riders.blocks + tiles - 1) / tiles
-    let ownBytes = output.segmentBytes + 4 * (a.kvHeads + 1 + lanes)
+    let ownBytes = output.segmentBytes + 4 * (a.kvHeads + 1 + most)
     launch(
-      .sumHeads, output.kernelType, Grid(tiles, planes + slices),
+      .sumHeads, output.kernelType, Grid(tiles, planes + slices.all),
       sharedBytes: max(ownBytes, riders.sharedBytes),
       dv_output_arguments(
         groups: groups, context: merging(slice), output: output.address,
         out: scratch.sums.row(0), row_stride: output.elementStride,
         padded_width: Int32(output.format.paddedColumns(a.hidden)),
         out_stride: Int32(scratch.sums.stride), heads_per_group: Int32(a.headsPerGroup),
-        rider_planes: Int32(planes), unused: 0, riders: riders.arguments))
+        rider_planes: Int32(planes), few_slices: Int32(slices.few), riders: riders.arguments))
   }
 
   /// How the context comes from attention's parts.

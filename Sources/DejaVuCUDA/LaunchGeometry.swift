@@ -21,11 +21,17 @@ struct LaunchGeometry {
 
   /// Tiles of a matrix' columns, one to a block that sums rows.
   func tiles(_ matrix: RowMatrix) -> Int { Self.tiles(matrix) }
-  /// Slices that sums of a matrix' rows are cut into: as many as one wave of blocks takes, of which a
-  /// multiprocessor holds two where rows are codes, three that leave room for what rides, or four.
-  func headSlices(_ matrix: RowMatrix) -> Int {
-    Self.slices(matrix, blocks: (matrix.kernelType.isCoded ? 2 : 3) * multiprocessors)
+  /// Slices that sums of output rows are cut into: as many as one wave of blocks takes, of which a
+  /// multiprocessor holds two where rows are codes, or three; and with one less, which leaves room for choosers,
+  /// those for half of the heads or less.
+  func headSlices(_ matrix: RowMatrix) -> (all: Int, few: Int) {
+    let each = matrix.kernelType.isCoded ? 2 : 3
+    return (
+      Self.slices(matrix, blocks: each * multiprocessors),
+      Self.slices(matrix, blocks: (each - 1) * multiprocessors)
+    )
   }
+  /// The same for down rows, of which a multiprocessor holds two blocks, or four.
   func neuronSlices(_ matrix: RowMatrix) -> Int {
     Self.slices(matrix, blocks: (matrix.kernelType.isCoded ? 2 : 4) * multiprocessors)
   }

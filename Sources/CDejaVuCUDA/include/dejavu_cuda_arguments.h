@@ -176,8 +176,8 @@ typedef struct {
   /// Positions that are seen; 0 means all.
   int sliding_window;
   float scale;
-  int unused;
-  /// What is scored beside it.
+  /// What is scored beside it, in so many planes of blocks before those that attend.
+  int rider_planes;
   dv_score_arguments riders;
 } dv_attend_arguments;
 
@@ -200,7 +200,8 @@ typedef struct {
   int row_stride, padded_width, out_stride, heads_per_group;
   /// What is scored beside it, in so many planes of blocks before those that sum.
   int rider_planes;
-  int unused;
+  /// Slices of the grid that are used where at most half of the groups are chosen; 0 uses all.
+  int few_slices;
   dv_score_arguments riders;
 } dv_output_arguments;
 

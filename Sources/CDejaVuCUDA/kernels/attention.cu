@@ -21,89 +21,149 @@ DEVICE void load_query(float *to, const dv_attend_arguments &a, int head, int po
   }
 }
 
-/// Eight neighbouring lanes read one position's vector together.
-DEVICE void load_cached(const CACHE *vector, int part, int padded, float (&out)[HEAD_CHUNKS][cache_count]) {
-  Quad quads[HEAD_CHUNKS];
+/// Threads of a block that attends have eight lanes to a position, and two positions at a time.
+enum { members = 16, pair_positions = 2 * members, tile_positions = 128 };
+
+/// A lane's pieces of two positions' vectors, of which eight neighbouring lanes read one together.
+struct CachedPair {
+  Quad quads[2][HEAD_CHUNKS];
+  /// Asks for those of `plane` at `first` and `members` behind it, zeros from `end` on.
+  DEVICE_MEMBER void ask(const CACHE *plane, int first, int end, int padded) {
+    int part = threadIdx.x % 8;
+#pragma unroll
+    for (int j = 0; j < 2; j++) {
+      int position = first + j * members;
+      const CACHE *vector = plane + (i64)position * padded;
+#pragma unroll
+      for (int c = 0; c < HEAD_CHUNKS; c++) {
+        int i = c * head_step + part * cache_count;
+        Quad &quad = quads[j][c];
+        if (position < end && i < padded) quad = *(const Quad *)(vector + i);
+        else quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
+      }
+    }
+  }
+};
+
+/// A position's product with the query, by the eight lanes that have its key.
+DEVICE float query_dot(const Quad (&key)[HEAD_CHUNKS], const float *query, int lane) {
+  float sum = 0;
 #pragma unroll
   for (int c = 0; c < HEAD_CHUNKS; c++) {
-    int i = c * head_step + part * cache_count;
-    if (i < padded) quads[c] = *(const Quad *)(vector + i);
-    else quads[c].w[0] = quads[c].w[1] = quads[c].w[2] = quads[c].w[3] = 0;
+    float vector[cache_count];
+    unpack(key[c], vector, CACHE());
+#pragma unroll
+    for (int k = 0; k < cache_count; k++)
+      sum = fmaf(vector[k], query[c * head_step + lane * cache_count + k], sum);
   }
 #pragma unroll
-  for (int c = 0; c < HEAD_CHUNKS; c++) unpack(quads[c], out[c], CACHE());
+  for (int step = 4; step > 0; step >>= 1) sum += __shfl_xor_sync(all_lanes, sum, step);
+  return sum;
 }
 
-/// Leaves the share of one head over one part of the cache.
-DEVICE void attend_part(const dv_attend_arguments &a, int group, int head, int begin, int end,
-                        int position, float *part) {
-  SHARED float query[padded_lanes], scores[128], scratch[32], sums[16][padded_lanes];
-  int member = threadIdx.x / 8, lane = threadIdx.x % 8;
-  i64 plane = (i64)group * a.capacity * a.padded_head;
-  const CACHE *keys = at<CACHE>(a.keys) + plane, *values = at<CACHE>(a.values) + plane;
-  float slope = a.slopes ? at<float>(a.slopes)[head] : 0.0f;
-  load_query(query, a, head, position);
-  __syncthreads();
-  float acc[HEAD_CHUNKS][cache_count], vector[HEAD_CHUNKS][cache_count];
-  float greatest = -INFINITY, total = 0;
+/// What is known of a part's softmax: the same by every warp, so that none waits for another.
+struct Softmax {
+  float greatest, total;
+  /// Takes a tile's scores along; returns what earlier sums are worth now.
+  DEVICE_MEMBER float take(const float *scores, int count) {
+    float next = greatest, power = 0, own[tile_positions / 32];
 #pragma unroll
-  for (int c = 0; c < HEAD_CHUNKS; c++)
-#pragma unroll
-    for (int k = 0; k < cache_count; k++) acc[c][k] = 0;
-  for (int tile = begin; tile < end; tile += 128) {
-    int count = least(128, end - tile);
-#pragma unroll 2
-    for (int i = member; i < 128; i += 16) {
-      float sum = 0;
-      if (i < count) {
-        load_cached(keys + (i64)(tile + i) * a.padded_head, lane, a.padded_head, vector);
-#pragma unroll
-        for (int c = 0; c < HEAD_CHUNKS; c++)
-#pragma unroll
-          for (int k = 0; k < cache_count; k++)
-            sum = fmaf(vector[c][k], query[c * head_step + lane * cache_count + k], sum);
-      }
-      for (int step = 4; step > 0; step >>= 1) sum += __shfl_xor_sync(all_lanes, sum, step);
-      if (lane == 0)
-        scores[i] = i < count ? sum * a.scale + slope * (float)(tile + i - position) : -INFINITY;
+    for (int k = 0; k < tile_positions / 32; k++) {
+      int i = threadIdx.x % 32 + 32 * k;
+      own[k] = i < count ? scores[i] : -INFINITY;
+      next = fmaxf(next, own[k]);
     }
-    __syncthreads();
-    float score = scores[threadIdx.x];
-    float next = fmaxf(greatest, block_greatest(score, scratch));
-    float power = expf(score - next), correction = expf(greatest - next);
-    scores[threadIdx.x] = power;
-    total = total * correction + block_sum(power, scratch);
+    next = warp_greatest(next);
+#pragma unroll
+    for (int k = 0; k < tile_positions / 32; k++) power += expf(own[k] - next);
+    float correction = expf(greatest - next);
+    total = total * correction + warp_sum(power);
     greatest = next;
+    return correction;
+  }
+};
+
+/// A lane's share of the values, weighted.
+struct WeightedValues {
+  float of[HEAD_CHUNKS][cache_count];
+
+  DEVICE_MEMBER void scale(float factor) {
 #pragma unroll
     for (int c = 0; c < HEAD_CHUNKS; c++)
 #pragma unroll
-      for (int k = 0; k < cache_count; k++) acc[c][k] *= correction;
-#pragma unroll 2
-    for (int i = member; i < count; i += 16) {
-      load_cached(values + (i64)(tile + i) * a.padded_head, lane, a.padded_head, vector);
-      float weight = scores[i];
-#pragma unroll
-      for (int c = 0; c < HEAD_CHUNKS; c++)
-#pragma unroll
-        for (int k = 0; k < cache_count; k++) acc[c][k] = fmaf(weight, vector[c][k], acc[c][k]);
-    }
-    __syncthreads();
+      for (int k = 0; k < cache_count; k++) of[c][k] *= factor;
   }
+  DEVICE_MEMBER void add(const Quad (&value)[HEAD_CHUNKS], float weight) {
+#pragma unroll
+    for (int c = 0; c < HEAD_CHUNKS; c++) {
+      float vector[cache_count];
+      unpack(value[c], vector, CACHE());
+#pragma unroll
+      for (int k = 0; k < cache_count; k++) of[c][k] = fmaf(weight, vector[k], of[c][k]);
+    }
+  }
+};
+
+/// Adds the members' sums and leaves a part: greatest score, sum of powers, weighted values.
+DEVICE void leave_part(const WeightedValues &own, const Softmax &softmax, int padded, float *part) {
+  SHARED float sums[members][padded_lanes];
+  int member = threadIdx.x / 8, lane = threadIdx.x % 8;
 #pragma unroll
   for (int c = 0; c < HEAD_CHUNKS; c++)
 #pragma unroll
     for (int k = 0; k < cache_count; k++)
-      sums[member][c * head_step + lane * cache_count + k] = acc[c][k];
+      sums[member][c * head_step + lane * cache_count + k] = own.of[c][k];
   __syncthreads();
-  for (int i = threadIdx.x; i < a.padded_head; i += blockDim.x) {
+  for (int i = threadIdx.x; i < padded; i += blockDim.x) {
     float sum = 0;
-    for (int m = 0; m < 16; m++) sum += sums[m][i];
+    for (int m = 0; m < members; m++) sum += sums[m][i];
     part[2 + i] = sum;
   }
-  if (threadIdx.x == 0) {
-    part[0] = greatest;
-    part[1] = total;
+  if (threadIdx.x != 0) return;
+  part[0] = softmax.greatest;
+  part[1] = softmax.total;
+}
+
+/// Leaves the share of one head over one part of the cache. Loops stay loops: unrolled they are longer and no
+/// faster.
+DEVICE void attend_part(const dv_attend_arguments &a, int group, int head, int begin, int end,
+                        int position, float *part) {
+  SHARED float query[padded_lanes], scores[tile_positions];
+  int member = threadIdx.x / 8, lane = threadIdx.x % 8, padded = a.padded_head;
+  i64 plane = (i64)group * a.capacity * padded;
+  const CACHE *keys = at<CACHE>(a.keys) + plane, *values = at<CACHE>(a.values) + plane;
+  float slope = a.slopes ? at<float>(a.slopes)[head] : 0.0f;
+  load_query(query, a, head, position);
+  __syncthreads();
+  WeightedValues sums = {};
+  Softmax softmax = {-INFINITY, 0};
+  CachedPair own;
+  for (int tile = begin; tile < end; tile += tile_positions) {
+    int count = least(tile_positions, end - tile);
+#pragma unroll 1
+    for (int i = member; i < member + count; i += pair_positions) {
+      own.ask(keys, tile + i, end, padded);
+#pragma unroll
+      for (int j = 0; j < 2; j++) {
+        int place = i + j * members;
+        float dot = query_dot(own.quads[j], query, lane);
+        if (lane == 0) scores[place] = dot * a.scale + slope * (float)(tile + place - position);
+      }
+    }
+    __syncthreads();
+    sums.scale(softmax.take(scores, count));
+#pragma unroll 1
+    for (int i = member; i < count; i += pair_positions) {
+      own.ask(values, tile + i, end, padded);
+#pragma unroll
+      for (int j = 0; j < 2; j++)
+        if (i + j * members < count)
+          sums.add(own.quads[j], expf(scores[i + j * members] - softmax.greatest));
+    }
+    // The next tile's scores take the places of these.
+    __syncthreads();
   }
+  leave_part(sums, softmax, padded, part);
 }
 
 /// The positions of one part of the cache; parts behind `used` are empty.
@@ -127,12 +187,13 @@ DEVICE void fetch_part(const dv_attend_arguments &a, int group, int begin, int e
   }
 }
 
-/// Grid: groups, parts of the cache, heads of a group; then planes of riders. Shared: the riders'.
+/// Grid: groups, parts of the cache, planes of riders and then heads of a group. Riders come first, and stream their
+/// rows beside what attention waits for. Shared: the riders'.
 KERNEL(128, HEAD_CHUNKS > 2 ? 4 : 6) attend_cache(const GRID_CONSTANT dv_attend_arguments a) {
-  if ((int)blockIdx.z >= a.heads_per_group) {
+  int member = (int)blockIdx.z - a.rider_planes;
+  if (member < 0) {
     DYNAMIC(signed char, rounded);
-    int plane = blockIdx.z - a.heads_per_group;
-    return score_block(a.riders, (plane * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x, 0, rounded);
+    return score_block(a.riders, (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x, 0, rounded);
   }
   bool early = !a.groups.count || a.groups.early;
   if (!early) await_inputs();
@@ -144,13 +205,13 @@ KERNEL(128, HEAD_CHUNKS > 2 ? 4 : 6) attend_cache(const GRID_CONSTANT dv_attend_
   Share share = share_cache(position, a.sliding_window, a.splits);
   int begin = share.first + (int)blockIdx.y * share.size, end = least(begin + share.size, position + 1);
   if (early) {
-    if (entry < count && blockIdx.z == 0 && begin < end) fetch_part(a, group, begin, end);
+    if (entry < count && member == 0 && begin < end) fetch_part(a, group, begin, end);
     await_inputs();
   }
-  bool leads = blockIdx.y == 0 && blockIdx.z == 0 && threadIdx.x == 0;
+  bool leads = blockIdx.y == 0 && member == 0 && threadIdx.x == 0;
   if (leads && settles_all(a.window, position, a.turn)) at<int>(a.settled)[entry] = position + 1;
   if (entry >= count) return;
-  int head = group * a.heads_per_group + blockIdx.z;
+  int head = group * a.heads_per_group + member;
   if (leads) at<int>(a.settled)[group] = position + 1;
   float *part = at<float>(a.parts) + (i64)(head * a.splits + blockIdx.y) * (a.padded_head + 2);
   if (begin < end) {

@@ -62,6 +62,7 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
   bool asked = early && asks_all;
   if (!asked) await_inputs();
   item.open();
+  if (item.is_idle()) return;
   if (asked) {
     ask_batch<T, false>(batch, item, item.begin + warp, item.end, column, padded, values);
     await_inputs();
@@ -94,22 +95,33 @@ DEVICE void gather_sum(Item &item, bool early, bool asks_all, int padded, float 
 
 // Attention's output -------------------------------------------------------------------------------
 
-/// The slice of a block behind those that ride.
-DEVICE int output_slice(const dv_output_arguments &a) { return (int)blockIdx.y - a.rider_planes; }
+/// The slice of a block behind those that ride: the last ones first, since they may have nothing to do.
+DEVICE int output_slice(const dv_output_arguments &a) { return (int)(gridDim.y - blockIdx.y) - 1; }
 
+/// Slices are fewer where at most half of the groups are chosen, so that those of a sparse step live at once
+/// with what rides beside them. Their number depends on the number of groups alone.
 template <class T> struct OutputItem {
   const dv_output_arguments &a;
   int *groups;
   float *values;
-  int begin, end;
+  int begin, end, used;
   DEVICE_MEMBER void open() {
     int lanes = a.heads_per_group * a.context.head, slice = output_slice(a);
     int slices = (int)gridDim.y - a.rider_planes;
     // The whole list comes beside its count.
     for (int i = threadIdx.x; i < a.groups.all; i += blockDim.x) groups[i] = chosen_row(a.groups, 0, i);
-    int count = read_known(a.groups, 0).count * lanes;
-    begin = slice_start(count, slice, slices);
-    end = slice_start(count, slice + 1, slices);
+    int chosen = read_known(a.groups, 0).count, count = chosen * lanes;
+    used = a.few_slices && 2 * chosen <= a.groups.all ? a.few_slices : slices;
+    begin = slice_start(count, slice, used);
+    end = slice_start(count, slice + 1, used);
+  }
+  DEVICE_MEMBER bool is_idle() const { return output_slice(a) >= used; }
+  /// Clears the sums of those slices of a tile that are idle in a block's place.
+  DEVICE_MEMBER void clear_idle(int columns) const {
+    int first = blockIdx.x * columns, last = least(first + columns, a.padded_width);
+    for (int s = output_slice(a) + used; s < (int)gridDim.y - a.rider_planes && !is_idle(); s += used)
+      for (int i = first + threadIdx.x; i < last; i += blockDim.x)
+        at<float>(a.out)[(i64)s * a.out_stride + i] = 0;
   }
   DEVICE_MEMBER int lane(int n) const {
     int lanes = a.heads_per_group * a.context.head;
@@ -140,9 +152,10 @@ DEVICE bool rides(const dv_output_arguments &a) {
 template <class T> DEVICE void sum_heads(const dv_output_arguments &a) {
   if (rides(a)) return;
   DYNAMIC(int, memory);
-  OutputItem<T> item = {a, memory, (float *)(memory + a.groups.all + 1), 0, 0};
+  OutputItem<T> item = {a, memory, (float *)(memory + a.groups.all + 1), 0, 0, 0};
   gather_sum<T>(item, !a.groups.count || a.groups.early, true, a.padded_width,
                 at<float>(a.out) + (i64)output_slice(a) * a.out_stride);
+  item.clear_idle(64 * Pack<T>::count);
 }
 FOR_WEIGHTS(256, 3, sum_heads, dv_output_arguments)
 
@@ -269,6 +282,7 @@ template <class T> struct NeuronItem {
     begin = slice_start(count, blockIdx.y, gridDim.y);
     end = slice_start(count, blockIdx.y + 1, gridDim.y);
   }
+  DEVICE_MEMBER bool is_idle() const { return false; }
   DEVICE_MEMBER void fill() {}
   DEVICE_MEMBER float value(int n) const {
     return at<float>(a.values)[a.values_by_row ? chosen_row(a.neurons, 0, n) : n];

@@ -156,6 +156,7 @@ DEVICE void gather_codes(Item &item, const T *base, bool early, bool reads_all, 
   bool asked = early && reads_all;
   if (!asked) await_inputs();
   item.open();
+  if (item.is_idle()) return;
   if (!asked) item.fill();
   if (threadIdx.x == 0) {
     shared.begin = item.begin;
@@ -196,9 +197,10 @@ template <class T> DEVICE void sum_coded_heads(const dv_output_arguments &a) {
   if (rides(a)) return;
   DYNAMIC(unsigned char, memory);
   int *groups = (int *)(memory + dv_segment_bytes);
-  OutputItem<T> item = {a, groups, (float *)(groups + a.groups.all + 1), 0, 0};
+  OutputItem<T> item = {a, groups, (float *)(groups + a.groups.all + 1), 0, 0, 0};
   gather_codes(item, at<T>(a.output), !a.groups.count || a.groups.early, true, a.padded_width,
                at<float>(a.out) + (i64)output_slice(a) * a.out_stride);
+  item.clear_idle(Tile<T>::columns);
 }
 KERNEL(dv_sum_threads, code_blocks)
 sum_heads_i4(const GRID_CONSTANT dv_output_arguments a) { sum_coded_heads<i4>(a); }

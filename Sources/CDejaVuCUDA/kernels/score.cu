@@ -32,51 +32,77 @@ DEVICE void store_eighths(signed char *rounded, int columns, const Quad &four, i
   if (lane % 16 == 0) ((float *)(rounded + columns))[i / 64] = vanishes ? 0.0f : greatest / 127.0f;
 }
 
-/// Codes that a lane has on their way, of `many` neighbouring rows, with both scales of their blocks.
-template <int many> struct Codes {
-  enum { deep = 8 / many };
+/// Codes that a lane has on their way, of `many` neighbouring rows: a round of 8 units, or of 4 in 2 bits, which
+/// have more scales. Every half of a block has one; a round's are dealt out to the lanes of the warp, those of the
+/// first row first.
+template <int bits, int many> struct Codes {
+  enum {
+    units = bits == 2 ? 4 : 8,
+    deep = units / many,
+    halves = deep * 64 / bits,
+    own = 2 * units / bits
+  };
   Quad quads[many][deep];
-  u32 scales[many][deep];
+  f16 scales[own];
 };
 
-/// Asks for a lane's next codes.
+/// Of the halves that a round of rows has, the row and the half of the round that lane l has as its k-th.
+template <int bits, int many> struct OwnHalf {
+  int row, half;
+  DEVICE_MEMBER OwnHalf(int k, int lane) {
+    row = (k * 32 + lane) / Codes<bits, many>::halves;
+    half = (k * 32 + lane) % Codes<bits, many>::halves;
+  }
+};
+
+/// Asks for a lane's next codes, and for its share of their scales.
 template <int bits, int many>
-DEVICE void ask_codes(Codes<many> &codes, const dv_score_job &job, int first, int from, int lane) {
+DEVICE void ask_codes(Codes<bits, many> &codes, const dv_score_job &job, int first, int from, int lane) {
   int units = job.columns * bits / 128;
 #pragma unroll
   for (int r = 0; r < many; r++) {
     i64 row = least(first + r, job.rows - 1);
     const unsigned char *own = at<unsigned char>(job.codes) + row * units * 16;
-    const u32 *scales = at<u32>(job.scales) + row * (job.columns / 128);
 #pragma unroll
-    for (int d = 0; d < Codes<many>::deep; d++) {
+    for (int d = 0; d < Codes<bits, many>::deep; d++) {
       int unit = from + d * 32 + lane;
       Quad &quad = codes.quads[r][d];
-      codes.scales[r][d] = 0;
       quad.w[0] = quad.w[1] = quad.w[2] = quad.w[3] = 0;
-      if (unit >= units) continue;
-      quad = stream(own + unit * 16);
-      codes.scales[r][d] = stream_word(scales + (u32)unit / bits);
+      if (unit < units) quad = stream(own + unit * 16);
     }
+  }
+#pragma unroll
+  for (int k = 0; k < Codes<bits, many>::own; k++) {
+    OwnHalf<bits, many> own(k, lane);
+    int half = from * 2 / bits + own.half, all = job.columns / 64;
+    i64 row = least(first + own.row, job.rows - 1);
+    codes.scales[k].bits = 0;
+    if (half < all) codes.scales[k] = stream_half(at<f16>(job.scales) + row * all + half);
   }
 }
 
 /// One lane's share of the products of neighbouring rows, twice. A row's sum has the same bits
 /// whatever rows are read beside it.
 template <int bits, int many>
-DEVICE void add_codes(const Codes<many> &codes, const signed char *q, const float *steps, int from,
+DEVICE void add_codes(const Codes<bits, many> &codes, const signed char *q, const float *steps, int from,
                       int units, int lane, float (&sums)[many]) {
   // Halves of a block in a unit: codes of 8 bits have one.
   const int halves = bits == 8 ? 1 : 2;
   const u32 mask = bits == 8 ? 0xffffffffu : bits == 4 ? 0x0f0f0f0fu : 0x03030303u;
   const Quad *rounded = (const Quad *)q;
+  float factors[Codes<bits, many>::own];
 #pragma unroll
-  for (int d = 0; d < Codes<many>::deep; d++) {
-    int unit = from + d * 32 + lane, block = (u32)unit / bits;
-    if (unit >= units) break;
+  for (int k = 0; k < Codes<bits, many>::own; k++) {
+    int half = from * 2 / bits + OwnHalf<bits, many>(k, lane).half;
+    factors[k] = half < units * 2 / bits ? widen(codes.scales[k]) * steps[half] : 0.0f;
+  }
+#pragma unroll
+  for (int d = 0; d < Codes<bits, many>::deep; d++) {
+    // Behind a row's end codes and factors are zeros.
+    int unit = least(from + d * 32 + lane, units - 1), block = (u32)unit / bits;
 #pragma unroll
     for (int h = 0; h < halves; h++) {
-      int half = bits == 8 ? (u32)unit / 4 % 2 : h, dots[many], all = 0;
+      int dots[many], all = 0;
 #pragma unroll
       for (int r = 0; r < many; r++) dots[r] = 0;
 #pragma unroll
@@ -91,11 +117,12 @@ DEVICE void add_codes(const Codes<many> &codes, const signed char *q, const floa
             dots[r] = dot4((codes.quads[r][d].w[w] >> (part * bits)) & mask, values.w[w], dots[r]);
         }
       }
-      float step = steps[2 * block + half];
 #pragma unroll
       for (int r = 0; r < many; r++) {
-        float scale = widen_f16((u16)(codes.scales[r][d] >> (16 * half)));
-        sums[r] = fmaf(scale * step, (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
+        int place = r * Codes<bits, many>::halves + d * 64 / bits;
+        int half = bits == 8 ? lane / 4 : lane / bits * 2 + h;
+        float factor = __shfl_sync(all_lanes, factors[place / 32], place % 32 + half);
+        sums[r] = fmaf(factor, (float)(2 * dots[r] - ((1 << bits) - 1) * all), sums[r]);
       }
     }
   }
@@ -128,45 +155,55 @@ DEVICE void read_rounded(const dv_score_job &job, int token, signed char *rounde
   __syncthreads();
 }
 
+/// Leaves scores of neighbouring rows, of which a lane has its share of the sums, and clears those; lane r
+/// finishes row r. Returns which are above the threshold.
+template <int many>
+DEVICE u32 leave_scores(const dv_score_job &job, int token, int row, float (&sums)[many], int lane) {
+  int own = row + lane;
+  float y = 0;
+#pragma unroll
+  for (int r = 0; r < many; r++) {
+    float sum = warp_sum(0.5f * sums[r]);
+    if (lane == r) y = sum;
+    sums[r] = 0;
+  }
+  bool owns = lane < many && own < job.rows;
+  float bias = owns && job.bias ? at<float>(job.bias)[own] : 0.0f;
+  float gain = owns && job.gain ? at<float>(job.gain)[own] : 1.0f;
+  y = (y + bias) * gain;
+  if (owns) at<float>(job.scores)[(i64)token * job.score_stride + own] = y;
+  return __ballot_sync(all_lanes, owns && y > job.threshold);
+}
+
 /// Scores a block's rows, `many` at a time by a warp, and leaves a bit for each above the threshold.
 template <int bits, int many>
 DEVICE void score_rows_of(const dv_score_job &job, int block, int token, signed char *rounded, u32 *above) {
-  int lane = threadIdx.x % 32, warps = blockDim.x / 32, units = job.columns * bits / 128;
+  int lane = threadIdx.x % 32, units = job.columns * bits / 128;
   ScoreShare share = score_share(job, many, block);
   int row = share.begin + many * (threadIdx.x / 32);
-  const float *steps = (const float *)(rounded + job.columns);
-  float *scores = at<float>(job.scores) + (i64)token * job.score_stride;
-  Codes<many> codes;
+  Codes<bits, many> codes;
   if (row < share.end) ask_codes<bits, many>(codes, job, row, 0, lane);
   for (int i = threadIdx.x; i < share_rows / 32; i += blockDim.x) above[i] = 0;
   await_inputs();
   read_rounded(job, token, rounded);
-  for (; row < share.end; row += many * warps) {
-    // Lane r finishes row r.
-    int own = row + lane;
-    bool owns = lane < many && own < job.rows;
-    float bias = owns && job.bias ? at<float>(job.bias)[own] : 0.0f;
-    float gain = owns && job.gain ? at<float>(job.gain)[own] : 1.0f;
-    float sums[many], y = 0;
+  const float *steps = (const float *)(rounded + job.columns);
+  float sums[many];
 #pragma unroll
-    for (int r = 0; r < many; r++) sums[r] = 0;
-    for (int from = 0;;) {
-      add_codes<bits, many>(codes, rounded, steps, from, units, lane, sums);
-      from += 32 * Codes<many>::deep;
-      if (from >= units) break;
-      ask_codes<bits, many>(codes, job, row, from, lane);
+  for (int r = 0; r < many; r++) sums[r] = 0;
+  for (int from = 0; row < share.end;) {
+    add_codes<bits, many>(codes, rounded, steps, from, units, lane, sums);
+    // What comes next is on its way while a row ends.
+    int own = row;
+    from += 32 * Codes<bits, many>::deep;
+    bool ends = from >= units;
+    if (ends) {
+      row += many * (blockDim.x / 32);
+      from = 0;
     }
-    if (row + many * warps < share.end)
-      ask_codes<bits, many>(codes, job, row + many * warps, 0, lane);
-#pragma unroll
-    for (int r = 0; r < many; r++) {
-      float sum = warp_sum(0.5f * sums[r]);
-      if (lane == r) y = sum;
-    }
-    y = (y + bias) * gain;
-    if (owns) scores[own] = y;
-    u32 chosen = __ballot_sync(all_lanes, owns && y > job.threshold);
-    int place = row - share.begin;
+    if (row < share.end) ask_codes<bits, many>(codes, job, row, from, lane);
+    if (!ends) continue;
+    u32 chosen = leave_scores<many>(job, token, own, sums, lane);
+    int place = own - share.begin;
     if (lane == 0 && chosen && job.bits_above) atomicOr(above + place / 32, chosen << place % 32);
   }
 }
