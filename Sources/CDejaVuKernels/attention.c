@@ -1,4 +1,4 @@
-// One token's attention: whole groups where they divide evenly among the threads, else in phases
+// One token's attention: whole groups, as many as divide evenly among the threads, and the others in phases
 // of finer chunks. Both orders do the same sums, so their results are equal bit for bit.
 #include <string.h>
 #include <time.h>
@@ -8,6 +8,8 @@
 typedef struct {
   const dejavu_attention_job *job;
   size_t parts;
+  /// The first slice that is computed in phases, and its first entry.
+  size_t slice, entry;
 } attention_context;
 
 /// Scratch of one group: queries, context, then keys and values of owed positions, then scores.
@@ -24,6 +26,11 @@ size_t dejavu_attention_scratch(size_t padded_h, size_t heads_per_group, size_t 
 
 static size_t group_at(const dejavu_attention_job *job, size_t entry) {
   return job->list ? (size_t)job->list[entry] : entry;
+}
+
+/// The first entry of a slice. Longer slices come first, so that no thread is left with one at the end.
+static size_t slice_start(const dejavu_attention_job *job, size_t slice) {
+  return (slice * job->count + job->slices - 1) / job->slices;
 }
 
 static size_t owed_from(const dejavu_attention_job *job, size_t group) {
@@ -51,7 +58,6 @@ static uint64_t clock_of(const dejavu_attention_job *job) {
 static void note_all(const dejavu_attention_job *job, size_t thread, uint64_t start) {
   if (job->times) job->times[thread].all += clock_of(job) - start;
 }
-
 static void note_cache(const dejavu_attention_job *job, size_t thread, uint64_t start) {
   if (job->times) job->times[thread].cache += clock_of(job) - start;
 }
@@ -82,7 +88,6 @@ static const char *cached_keys(const dejavu_attention_job *job, size_t group) {
   return (const char *)job->keys + cache_offset(job, group, job->first_visible);
 }
 
-/// Asks for the first of them.
 static void fetch_keys(const dejavu_attention_job *job, size_t group) {
   size_t bytes = cache_offset(job, group, job->position + 1) - cache_offset(job, group, job->first_visible);
   fetch_ahead(cached_keys(job, group), bytes < DEJAVU_CACHE_AHEAD ? bytes : DEJAVU_CACHE_AHEAD);
@@ -116,8 +121,8 @@ static void round_inputs(const dejavu_attention_job *job) {
   }
 }
 
-/// y[t · y_stride + r] = w[r] · input of position + t, for positions whose inputs lie in a row; `next` are the
-/// rows that are read afterwards.
+/// y[t · y_stride + r] = w[r] · input of position + t, for positions whose inputs lie in a row; `next` are
+/// the rows that are read afterwards.
 static void project_rows(const dejavu_attention_job *job, float *y, size_t y_stride, const void *w,
                          size_t rows, const void *next, size_t position, size_t positions) {
   size_t slot = slot_of(job, position), bytes = dejavu_rounded_bytes(job->d);
@@ -288,8 +293,8 @@ static void fused_chunk(void *context, size_t slice, size_t thread) {
   uint64_t start = clock_of(job);
   float *acc = job->acc + slice * job->acc_stride;
   memset(acc, 0, job->d * sizeof(float));
-  size_t last = (slice + 1) * job->count / job->slices, stage = stage_of(job);
-  for (size_t first = slice * job->count / job->slices, end; first < last; first = end) {
+  size_t last = slice_start(job, slice + 1), stage = stage_of(job);
+  for (size_t first = slice_start(job, slice), end; first < last; first = end) {
     end = last - first < stage ? last : first + stage;
     project_stage(job, first, end);
     attend_stage(job, first, end, thread);
@@ -309,7 +314,7 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   attention_context *c = context;
   const dejavu_attention_job *job = c->job;
   uint64_t start = clock_of(job);
-  size_t entry = chunk / c->parts, part = chunk % c->parts, group = group_at(job, entry);
+  size_t entry = c->entry + chunk / c->parts, part = chunk % c->parts, group = group_at(job, entry);
   group_scratch s = scratch_at(job, entry);
   size_t lanes = job->heads_per_group * job->h;
   size_t q0 = part * lanes / c->parts, q1 = (part + 1) * lanes / c->parts;
@@ -322,9 +327,10 @@ static void project_chunk(void *context, size_t chunk, size_t thread) {
   note_all(job, thread, start);
 }
 
-static void attend_chunk(void *context, size_t entry, size_t thread) {
-  const dejavu_attention_job *job = ((attention_context *)context)->job;
-  size_t group = group_at(job, entry);
+static void attend_chunk(void *context, size_t chunk, size_t thread) {
+  attention_context *c = context;
+  const dejavu_attention_job *job = c->job;
+  size_t entry = c->entry + chunk, group = group_at(job, entry);
   group_scratch s = scratch_at(job, entry);
   uint64_t start = clock_of(job);
   remember(job, group, s);
@@ -344,29 +350,38 @@ static void output_chunk(void *context, size_t chunk, size_t thread) {
   attention_context *c = context;
   const dejavu_attention_job *job = c->job;
   uint64_t start = clock_of(job);
-  size_t slice = chunk / c->parts, part = chunk % c->parts, unit = output_unit(job);
+  size_t slice = c->slice + chunk / c->parts, part = chunk % c->parts, unit = output_unit(job);
   size_t blocks = (job->d + unit - 1) / unit;
   size_t first = part * blocks / c->parts * unit, end = (part + 1) * blocks / c->parts * unit;
   if (end > job->d) end = job->d;
   float *acc = job->acc + slice * job->acc_stride;
   memset(acc + first, 0, (end - first) * sizeof(float));
-  size_t last = (slice + 1) * job->count / job->slices;
-  for (size_t entry = slice * job->count / job->slices; entry < last; entry++)
+  size_t last = slice_start(job, slice + 1);
+  for (size_t entry = slice_start(job, slice); entry < last; entry++)
     project_output(job, group_at(job, entry), scratch_at(job, entry).context, acc, first, end - first,
                    entry + 1 < last ? first_output(job, entry + 1) : NULL);
   note_all(job, thread, start);
 }
 
+/// Slices that are computed whole: all where each thread has many, else as many as leave no thread idle. In
+/// phases rows come at four fifths of the speed.
+static size_t whole_slices(const dejavu_attention_job *job, size_t threads) {
+  if (job->count >= 16 * threads) return job->slices;
+  size_t slices = job->slices;
+  for (; slice_start(job, slices) % threads > 0; slices--) {}
+  return slices;
+}
+
 void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, size_t threads) {
-  attention_context context = {.job = job, .parts = 4};
+  if (job->count == 0) return;
+  attention_context context = {.job = job, .parts = 4, .slice = whole_slices(job, threads)};
+  context.entry = slice_start(job, context.slice);
   round_inputs(job);
-  if (job->slices % threads == 0 || job->slices >= 8 * threads) {
-    dejavu_team_run(team, fused_chunk, &context, job->slices);
-    return;
-  }
-  dejavu_team_run(team, project_chunk, &context, job->count * context.parts);
-  dejavu_team_run(team, attend_chunk, &context, job->count);
-  dejavu_team_run(team, output_chunk, &context, job->slices * context.parts);
+  dejavu_team_run(team, fused_chunk, &context, context.slice);
+  size_t entries = job->count - context.entry;
+  dejavu_team_run(team, project_chunk, &context, entries * context.parts);
+  dejavu_team_run(team, attend_chunk, &context, entries);
+  dejavu_team_run(team, output_chunk, &context, (job->slices - context.slice) * context.parts);
 }
 
 static void settle_chunk(void *context, size_t entry, size_t thread) {
