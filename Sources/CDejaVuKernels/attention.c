@@ -58,6 +58,7 @@ static uint64_t clock_of(const dejavu_attention_job *job) {
 static void note_all(const dejavu_attention_job *job, size_t thread, uint64_t start) {
   if (job->times) job->times[thread].all += clock_of(job) - start;
 }
+
 static void note_cache(const dejavu_attention_job *job, size_t thread, uint64_t start) {
   if (job->times) job->times[thread].cache += clock_of(job) - start;
 }
@@ -88,6 +89,7 @@ static const char *cached_keys(const dejavu_attention_job *job, size_t group) {
   return (const char *)job->keys + cache_offset(job, group, job->first_visible);
 }
 
+/// Asks for the first of them.
 static void fetch_keys(const dejavu_attention_job *job, size_t group) {
   size_t bytes = cache_offset(job, group, job->position + 1) - cache_offset(job, group, job->first_visible);
   fetch_ahead(cached_keys(job, group), bytes < DEJAVU_CACHE_AHEAD ? bytes : DEJAVU_CACHE_AHEAD);
@@ -366,9 +368,8 @@ static void output_chunk(void *context, size_t chunk, size_t thread) {
 /// Slices that are computed whole: all where each thread has many, else as many as leave no thread idle. In
 /// phases rows come at four fifths of the speed.
 static size_t whole_slices(const dejavu_attention_job *job, size_t threads) {
-  if (job->count >= 16 * threads) return job->slices;
   size_t slices = job->slices;
-  for (; slice_start(job, slices) % threads > 0; slices--) {}
+  while (job->count < 16 * threads && slice_start(job, slices) % threads > 0) slices--;
   return slices;
 }
 
@@ -378,9 +379,8 @@ void dejavu_attention_block(dejavu_team *team, const dejavu_attention_job *job, 
   context.entry = slice_start(job, context.slice);
   round_inputs(job);
   dejavu_team_run(team, fused_chunk, &context, context.slice);
-  size_t entries = job->count - context.entry;
-  dejavu_team_run(team, project_chunk, &context, entries * context.parts);
-  dejavu_team_run(team, attend_chunk, &context, entries);
+  dejavu_team_run(team, project_chunk, &context, (job->count - context.entry) * context.parts);
+  dejavu_team_run(team, attend_chunk, &context, job->count - context.entry);
   dejavu_team_run(team, output_chunk, &context, (job->slices - context.slice) * context.parts);
 }
 

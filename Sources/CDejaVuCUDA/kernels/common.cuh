@@ -245,17 +245,6 @@ DEVICE float block_sum(float value, float *scratch) {
   return sum;
 }
 
-DEVICE float block_greatest(float value, float *scratch) {
-  value = warp_greatest(value);
-  int warps = blockDim.x / 32;
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
-  __syncthreads();
-  float greatest =
-      warp_greatest((int)(threadIdx.x % 32) < warps ? scratch[threadIdx.x % 32] : -INFINITY);
-  __syncthreads();
-  return greatest;
-}
-
 /// Sum of what the threads before this one bring.
 DEVICE int sum_before(int value, int *scratch, int *total) {
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, sum = value;
