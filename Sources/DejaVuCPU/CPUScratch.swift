@@ -90,11 +90,15 @@ final class CPUScratch {
     Padding.width(model.architecture.hidden) * (model.sharesScales ? 2 : 1)
   }
 
-  /// About a million weights per slice.
+  /// About a million weights per slice, and two where that makes more than 16 slices.
   ///
-  /// Enough slices that threads finish together, few enough that adding them up costs nothing. A
-  /// fixed number, so that sums do not depend on threads.
-  static func slices(weights: Int) -> Int { min(max(weights >> 20, 8), 64) }
+  /// Enough slices that threads finish together, few enough that adding them up costs nothing and that
+  /// a tenth of a slice's rows is worth more than the wait for the first of them. A fixed number, so
+  /// that sums do not depend on threads.
+  static func slices(weights: Int) -> Int {
+    let millions = weights >> 20
+    return millions <= 16 ? max(millions, 8) : min(max(millions / 2, 16), 64)
+  }
 
   func reserve(logits count: Int) {
     guard count > logits.capacity else { return }

@@ -33,15 +33,17 @@ static inline float NAME(dot)(const ELEM *w, const float *x, size_t d, const ELE
   return vsum(vadd(vadd(s0, s1), vadd(s2, s3)));
 }
 
-/// `dot` that prefetches one line of `p0` and of `p1` into L2 for each line that it takes.
+/// `dot` that prefetches a row of `p0` and then one of `p1` into L2, two lines for each that it takes: one
+/// row after the other, which comes faster than both side by side.
 static inline float NAME(dot_fetching)(const ELEM *w, const float *x, size_t d, const ELEM *p0,
                                        const ELEM *p1) {
   vf s0 = vzero(), s1 = vzero(), s2 = vzero(), s3 = vzero();
-  size_t i = 0;
+  size_t half = d / 2 / TURN * TURN, i = 0;
+  const ELEM *asked = p0;
 #pragma clang loop unroll(disable)
-  for (; i + TURN <= d; i += TURN) {
-    prefetch_span(p0 + i, TURN * sizeof(ELEM));
-    prefetch_span(p1 + i, TURN * sizeof(ELEM));
+  for (; i + TURN <= d; i += TURN, asked += 2 * TURN) {
+    if (i == half) asked = p1;
+    prefetch_span(asked, 2 * TURN * sizeof(ELEM));
     s0 = vfma(LOADV(w + i), vload(x + i), s0);
     s1 = vfma(LOADV(w + i + VW), vload(x + i + VW), s1);
     s2 = vfma(LOADV(w + i + 2 * VW), vload(x + i + 2 * VW), s2);
@@ -198,24 +200,30 @@ static size_t NAME(mlp_streaming)(const dejavu_mlp_job *job, size_t first, size_
   return read;
 }
 
-/// Four rows in one pass over the accumulator, the sums of four `axpy`s in their order; one line
-/// of each of `ahead` is prefetched for each line taken.
+/// Columns that are taken while one row of four is asked for.
+static inline size_t NAME(quarter)(size_t d) { return (d / (2 * VW) + 3) / 4 * (2 * VW); }
+
+/// Four rows in one pass over the accumulator, the sums of four `axpy`s in their order. The rows of
+/// `ahead` are prefetched one after the other, a line for each line taken.
 static inline void NAME(axpy_four)(float *acc, const ELEM *const w[4], const float a[4], size_t d,
                                    const ELEM *const ahead[4]) {
   vf a0 = vset(a[0]), a1 = vset(a[1]), a2 = vset(a[2]), a3 = vset(a[3]);
-  size_t i = 0;
+  size_t i = 0, quarter = NAME(quarter)(d);
+  for (size_t row = 0; row < 4; row++) {
+    const ELEM *asked = ahead[row];
+    size_t end = (row + 1) * quarter < d ? (row + 1) * quarter : d;
 #pragma clang loop unroll(disable)
-  for (; i + 2 * VW <= d; i += 2 * VW) {
-    if (i * sizeof(ELEM) % 64 == 0 || 2 * VW * sizeof(ELEM) >= 64)
-      for (size_t j = 0; j < 4; j++) prefetch_span(ahead[j] + i, 2 * VW * sizeof(ELEM));
-    vf s0 = vfma(LOADV(w[0] + i), a0, vload(acc + i));
-    vf s1 = vfma(LOADV(w[0] + i + VW), a0, vload(acc + i + VW));
-    s0 = vfma(LOADV(w[1] + i), a1, s0);
-    s1 = vfma(LOADV(w[1] + i + VW), a1, s1);
-    s0 = vfma(LOADV(w[2] + i), a2, s0);
-    s1 = vfma(LOADV(w[2] + i + VW), a2, s1);
-    vstore(acc + i, vfma(LOADV(w[3] + i), a3, s0));
-    vstore(acc + i + VW, vfma(LOADV(w[3] + i + VW), a3, s1));
+    for (; i + 2 * VW <= end; i += 2 * VW, asked += 8 * VW) {
+      prefetch_span(asked, 8 * VW * sizeof(ELEM));
+      vf s0 = vfma(LOADV(w[0] + i), a0, vload(acc + i));
+      vf s1 = vfma(LOADV(w[0] + i + VW), a0, vload(acc + i + VW));
+      s0 = vfma(LOADV(w[1] + i), a1, s0);
+      s1 = vfma(LOADV(w[1] + i + VW), a1, s1);
+      s0 = vfma(LOADV(w[2] + i), a2, s0);
+      s1 = vfma(LOADV(w[2] + i + VW), a2, s1);
+      vstore(acc + i, vfma(LOADV(w[3] + i), a3, s0));
+      vstore(acc + i + VW, vfma(LOADV(w[3] + i + VW), a3, s1));
+    }
   }
   for (; i < d; i += VW) {
     vf sum = vfma(LOADV(w[0] + i), a0, vload(acc + i));
@@ -240,6 +248,18 @@ static inline void NAME(drop_four)(NAME(pending) *pending) {
   }
 }
 
+static inline void NAME(drop_rest)(const NAME(pending) *pending, float *acc, size_t d) {
+  for (size_t j = 0; j < pending->count; j++)
+    NAME(axpy)(acc, pending->rows[j], pending->a[j], d, NULL, 0);
+}
+
+/// The row of a neuron that is asked for, and with it what else it needs and would wait for.
+static inline const ELEM *NAME(asked_row)(const dejavu_mlp_job *job, size_t entry) {
+  if (job->up_bias)
+    __builtin_prefetch(job->up_bias + (job->list ? (size_t)job->list[entry] : entry), 0, 3);
+  return NAME(bundle_row)(job, entry, 0);
+}
+
 /// Rows here and there. Whatever is multiplied was prefetched into L2 before: up rows while the
 /// rows before them are read, a down row while the neurons after its own are, so that memory is
 /// kept busy by one prefetch for each line taken and no burst of them.
@@ -256,7 +276,7 @@ static size_t NAME(mlp_scattered)(const dejavu_mlp_job *job, size_t first, size_
     if (fetched <= entry) fetched = entry + 1;
     if (fetched < end && fetched <= entry + AHEAD) {
       if (job->prefetches_down) also = NAME(bundle_row)(job, fetched, down);
-      ahead = NAME(bundle_row)(job, fetched++, 0);
+      ahead = NAME(asked_row)(job, fetched++);
     }
     float a = NAME(neuron)(job, entry, ahead, also);
     fresh = NULL;
@@ -269,7 +289,7 @@ static size_t NAME(mlp_scattered)(const dejavu_mlp_job *job, size_t first, size_
     const ELEM *next[4];
     for (size_t j = 0; j < 4; j++) {
       int more = fetched < end && fetched <= entry + FARTHEST;
-      next[j] = more ? NAME(bundle_row)(job, fetched, 0) : idle;
+      next[j] = more ? NAME(asked_row)(job, fetched) : idle;
       if (job->prefetches_down && j < 3)
         next[++j] = more ? NAME(bundle_row)(job, fetched, down) : idle;
       fetched += (size_t)more;
@@ -277,31 +297,34 @@ static size_t NAME(mlp_scattered)(const dejavu_mlp_job *job, size_t first, size_
     NAME(axpy_four)(acc, pending.rows, pending.a, d, next);
     NAME(drop_four)(&pending);
   }
-  for (size_t j = 0; j < pending.count; j++)
-    NAME(axpy)(acc, pending.rows[j], pending.a[j], d, NULL, 0);
+  NAME(drop_rest)(&pending, acc, d);
   return read;
 }
 
-/// Four rows times x in one pass, each sum in `dot`'s order but for its two accumulators; a line
-/// of each of `ahead` and of `also` is prefetched for each line taken.
+/// Four rows times x in one pass, each sum in `dot`'s order but for its two accumulators. The rows of
+/// `ahead` and, if there are any, of `also` are prefetched one after the other.
 static inline void NAME(dot_four)(float y[4], const ELEM *const w[4], const float *x, size_t d,
-                                  const ELEM *const ahead[4], const ELEM *const also[4]) {
+                                  const ELEM *const ahead[4], const ELEM *const *also) {
   vf s[4][2];
   for (size_t j = 0; j < 4; j++) s[j][0] = s[j][1] = vzero();
-  size_t i = 0;
+  size_t i = 0, quarter = NAME(quarter)(d);
+  for (size_t row = 0; row < 4; row++) {
+    const ELEM *asked = ahead[row], *other = also ? also[row] : NULL;
+    size_t end = (row + 1) * quarter < d ? (row + 1) * quarter : d;
 #pragma clang loop unroll(disable)
-  for (; i + 2 * VW <= d; i += 2 * VW) {
-    vf x0 = vload(x + i), x1 = vload(x + i + VW);
-    if (2 * VW * sizeof(ELEM) >= 64 || i * sizeof(ELEM) % 64 == 0)
-#pragma clang loop unroll(full)
-      for (size_t j = 0; j < 4; j++) {
-        prefetch_span(ahead[j] + i, 2 * VW * sizeof(ELEM));
-        prefetch_span(also[j] + i, 2 * VW * sizeof(ELEM));
+    for (; i + 2 * VW <= end; i += 2 * VW) {
+      vf x0 = vload(x + i), x1 = vload(x + i + VW);
+      prefetch_span(asked, 8 * VW * sizeof(ELEM));
+      asked += 8 * VW;
+      if (other) {
+        prefetch_span(other, 8 * VW * sizeof(ELEM));
+        other += 8 * VW;
       }
 #pragma clang loop unroll(full)
-    for (size_t j = 0; j < 4; j++) {
-      s[j][0] = vfma(LOADV(w[j] + i), x0, s[j][0]);
-      s[j][1] = vfma(LOADV(w[j] + i + VW), x1, s[j][1]);
+      for (size_t j = 0; j < 4; j++) {
+        s[j][0] = vfma(LOADV(w[j] + i), x0, s[j][0]);
+        s[j][1] = vfma(LOADV(w[j] + i + VW), x1, s[j][1]);
+      }
     }
   }
   for (; i < d; i += VW)
@@ -309,34 +332,41 @@ static inline void NAME(dot_four)(float y[4], const ELEM *const w[4], const floa
   for (size_t j = 0; j < 4; j++) y[j] = vsum(vadd(s[j][0], s[j][1]));
 }
 
-/// Four neurons at a time, for rows so wide that vector and accumulator crowd the L1 cache.
-/// Down rows wait for one round, in which they are prefetched.
+/// The first rows of the four neurons from `entry` on; behind the end the last one stands in.
+static inline void NAME(first_rows)(const ELEM *rows[4], const dejavu_mlp_job *job, size_t entry,
+                                    size_t end) {
+  for (size_t j = 0; j < 4; j++) rows[j] = NAME(asked_row)(job, entry + j < end ? entry + j : end - 1);
+}
+
+/// Four neurons at a time, for rows so wide that vector and accumulator crowd the L1 cache. A down row
+/// is asked for while the next four are multiplied, and theirs while four of them are added; where
+/// none are, with the down rows.
 static size_t NAME(mlp_quads)(const dejavu_mlp_job *job, size_t first, size_t count, float *acc) {
   size_t kinds = job->gated ? 3 : 2, read = 0, end = first + count, d = job->d;
-  size_t step = job->row_stride / sizeof(ELEM);
+  size_t step = job->row_stride / sizeof(ELEM), asked = 0;
   NAME(pending) pending = {.count = 0};
   for (size_t entry = first; entry < end; entry += 4) {
     size_t n = end - entry < 4 ? end - entry : 4;
-    const ELEM *rows[4], *ahead[4], *also[4];
+    const ELEM *rows[4], *ahead[4], *fresh[4], *up_rows[4];
     float gate[4], up[4];
+    int adds = pending.count >= 4;
+    NAME(first_rows)(rows, job, entry, end);
+    NAME(first_rows)(ahead, job, entry + 4, end);
     for (size_t j = 0; j < 4; j++) {
-      size_t later = entry + 4 + j < end ? entry + 4 + j : end - 1;
-      rows[j] = NAME(bundle_row)(job, j < n ? entry + j : end - 1, 0);
-      ahead[j] = NAME(bundle_row)(job, later, 0);
-      also[j] = j < pending.count ? pending.rows[j] : rows[j];
+      fresh[j] = asked + j < pending.count ? pending.rows[asked + j] : rows[j];
+      up_rows[j] = rows[j] + step;
     }
-    NAME(dot_four)(gate, rows, job->x, d, ahead, also);
+    NAME(dot_four)(gate, rows, job->x, d, fresh, adds ? NULL : ahead);
     if (job->gated) {
-      for (size_t j = 0; j < 4; j++) rows[j] += step, ahead[j] += step;
-      NAME(dot_four)(up, rows, job->x, d, ahead, rows);
+      for (size_t j = 0; j < 4; j++) ahead[j] += step;
+      NAME(dot_four)(up, up_rows, job->x, d, ahead, NULL);
+      for (size_t j = 0; j < 4; j++) ahead[j] -= step;
     }
-    if (pending.count == 4) {
-      NAME(axpy_four)(acc, pending.rows, pending.a, d, pending.rows);
-    } else {
-      for (size_t j = 0; j < pending.count; j++)
-        NAME(axpy)(acc, pending.rows[j], pending.a[j], d, NULL, 0);
+    if (adds) {
+      NAME(axpy_four)(acc, pending.rows, pending.a, d, ahead);
+      NAME(drop_four)(&pending);
     }
-    pending.count = 0;
+    asked = pending.count;
     for (size_t j = 0; j < n; j++) {
       size_t neuron = job->list ? (size_t)job->list[entry + j] : entry + j;
       float a = NAME(finish)(job, neuron, gate[j], job->gated ? up[j] : gate[j]);
@@ -346,8 +376,11 @@ static size_t NAME(mlp_quads)(const dejavu_mlp_job *job, size_t first, size_t co
       read++;
     }
   }
-  for (size_t j = 0; j < pending.count; j++)
-    NAME(axpy)(acc, pending.rows[j], pending.a[j], d, NULL, 0);
+  if (pending.count >= 4) {
+    NAME(axpy_four)(acc, pending.rows, pending.a, d, pending.rows);
+    NAME(drop_four)(&pending);
+  }
+  NAME(drop_rest)(&pending, acc, d);
   return read;
 }
 
