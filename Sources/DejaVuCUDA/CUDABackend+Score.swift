@@ -14,11 +14,13 @@ final class Riding {
   /// Where its vector lies.
   let place: Int
   var stage: Stage
+  /// Number of the launch that made its vector.
+  let writer: Int
   /// Number of the launch that it rode with last.
   var scorer = -2
 
-  init(_ choice: PendingChoice, slot: Int, place: Int) {
-    (self.choice, self.slot, self.place) = (choice, slot, place)
+  init(_ choice: PendingChoice, slot: Int, place: Int, writer: Int) {
+    (self.choice, self.slot, self.place, self.writer) = (choice, slot, place, writer)
     stage = choice.chooser.second == nil ? .scores : .inner
   }
 
@@ -60,7 +62,7 @@ extension CUDABackend {
     let places = launchPreparations(of: choices, beside: job)
     for (choice, place) in zip(choices, places) {
       let slot = (0..<Int(dv_score_jobs)).first { slot in !riding.contains { $0.slot == slot } }
-      riding.append(Riding(choice, slot: slot ?? 0, place: place))
+      riding.append(Riding(choice, slot: slot ?? 0, place: place, writer: launchNumber - 1))
     }
     // Nothing rides with a batch; finishing comes here again, with no new choices.
     if !isSingle, !choices.isEmpty { finish(riding) }
@@ -126,12 +128,15 @@ extension CUDABackend {
 
   /// What rides with a launch of so many warps a block, of which `active` on every multiprocessor score:
   /// every choice goes a product further.
+  ///
+  /// Riders whose vector was there before the launch ahead of theirs do not wait for that one; they stream
+  /// rows where it has left a multiprocessor.
   func riders(warps: Int, active: Int) -> ScoreSet {
     launchWaiting()
     let ready = riding.filter { $0.stage != .list }
     for each in ready { each.scorer = launchNumber }
     defer { advance(ready) }
-    return products(of: ready, warps: warps, active: active, lists: false)
+    return products(of: ready, warps: warps, active: active, lists: false, rides: true)
   }
 
   /// Lists that can be made beside the next launch.
@@ -181,7 +186,7 @@ extension CUDABackend {
   private func scoreNow(_ choices: [Riding], lists: Bool = false) {
     guard !choices.isEmpty else { return }
     let warps = Kernel.scoreRows.shape.threads / 32
-    let set = products(of: choices, warps: warps, active: 20, lists: lists)
+    let set = products(of: choices, warps: warps, active: 20, lists: lists, rides: false)
     launch(
       .scoreRows, .float32, Grid(set.blocks, batch.tokens.count), sharedBytes: set.sharedBytes,
       set.arguments)
@@ -201,7 +206,7 @@ extension CUDABackend {
   }
 
   private func products(
-    of choices: [Riding], warps: Int, active: Int, lists: Bool
+    of choices: [Riding], warps: Int, active: Int, lists: Bool, rides: Bool
   ) -> ScoreSet {
     var set = ScoreSet()
     set.arguments.count = Int32(choices.count)
@@ -209,6 +214,7 @@ extension CUDABackend {
     let rows = choices.reduce(0) { $0 + $1.matrix.host.rows }
     for each in choices {
       var job = job(each, lists: lists)
+      job.early = rides && each.readsVector && launchNumber - each.writer >= 2 ? 1 : 0
       let host = each.matrix.host
       // As many blocks as its share of all rows, and as many as its rows fill.
       let share = max(active * geometry.multiprocessors / warps * host.rows / max(rows, 1), 1)

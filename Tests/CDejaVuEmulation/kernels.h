@@ -127,7 +127,7 @@ DEVICE void stream_if(Quad &quad, const void *from, bool reads);
 DEVICE const char *step_to(const char *from, unsigned units) { return from + (unsigned long long)units * 16; }
 DEVICE f16 stream_half(const f16 *from);
 // Launches run one after the other, and blocks too: what was written can be seen.
-DEVICE void await_inputs() {}
+DEVICE void await_inputs(bool = true) {}
 DEVICE void fetch_ahead(const void *) {}
 DEVICE void copy_quad(void *to, const void *from);
 DEVICE void await_copies() {}

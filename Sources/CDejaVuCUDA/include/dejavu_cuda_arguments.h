@@ -53,6 +53,9 @@ typedef struct {
   /// Blocks before this one's, and its own.
   int first_block, blocks;
   float threshold;
+  /// Whether `rounded` was written at least two launches ago, and blocks of the launch beside these await theirs.
+  int early;
+  int unused;
 } dv_score_job;
 
 /// Choosers that read at the same time.

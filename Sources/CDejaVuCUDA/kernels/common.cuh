@@ -80,10 +80,10 @@ DEVICE f16 stream_half(const f16 *from) {
 /// no launch of the step writes, and what was written two launches before it or earlier.
 ///
 /// A kernel starts when every block of the one before it has come to its own `await_inputs`, and
-/// that one when the launch before was done.
-DEVICE void await_inputs() {
+/// that one when the launch before was done: some blocks need not wait, as long as others do.
+DEVICE void await_inputs(bool waits = true) {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
+  if (waits) asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }

@@ -184,7 +184,7 @@ DEVICE void score_rows_of(const dv_score_job &job, int block, int token, signed 
   Codes<bits, many> codes;
   if (row < share.end) ask_codes<bits, many>(codes, job, row, 0, lane);
   for (int i = threadIdx.x; i < share_rows / 32; i += blockDim.x) above[i] = 0;
-  await_inputs();
+  await_inputs(!job.early);
   read_rounded(job, token, rounded);
   const float *steps = (const float *)(rounded + job.columns);
   float sums[many];
