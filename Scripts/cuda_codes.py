@@ -175,7 +175,23 @@ def check_decoding(c, bits, group, zeros):
                codes.weights.float().half())
 
 
+def check_turns(c, bits, group, zeros):
+    """Neurons whose bits a block's threads find in two turns."""
+    width, neurons = 128, 4 * 32 * TYPES["dv_row_threads"] + 1000
+    codes, x = Codes(c, 2 * neurons, width, bits, group, zeros), c.floats(width)
+    vector, values = planes(c, x, width), c.blank(neurons)
+    chosen = c.draw(neurons // 40, neurons)
+    fields = dict(neurons=listed(c, chosen, neurons), x=vector, bundle=codes.rows, values=values,
+                  counters=c.integers([0, 0]), width=width, padded_width=codes.padded,
+                  row_stride=codes.stride, rows_per_neuron=2)
+    kernel, threads = f"raise_neurons_i{bits}", TYPES["dv_row_threads"]
+    c.card.launch(kernel, (5,), threads, make("up_arguments", **fields), len(vector))
+    cuda_stream.check_bits(c, f"int{bits}-g{group}, zeros {zeros}, {len(chosen)} of {neurons}", kernel, threads,
+                           chosen, neurons, values, fields, len(vector))
+
+
 def check(c, group, zeros):
+    check_turns(c, 4, group, zeros)
     for bits in (4, 8):
         for part in (check_rows, check_mlp, check_heads, check_others, check_decoding):
             part(c, bits, group, zeros)

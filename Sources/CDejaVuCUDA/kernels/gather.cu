@@ -190,10 +190,13 @@ DEVICE float raise_entry(const dv_up_arguments &a, Pieces &pieces, const float *
 /// Keeps of every `gridDim.x · many` rows the block's own `many` neighbours.
 template <int many> struct EntryTaker {
   int *own, turn, block, place;
-  DEVICE_MEMBER void start(int next) {
+  /// Few threads have any of the block's.
+  DEVICE_MEMBER bool start(int next, int count) {
     turn = next / many / (int)gridDim.x;
     block = next / many % (int)gridDim.x;
     place = next % many;
+    int apart = (int)blockIdx.x - block;
+    return (apart < 0 ? apart + (int)gridDim.x : apart) * many - place < count;
   }
   DEVICE_MEMBER void take(int row) {
     if (block == (int)blockIdx.x) own[turn * many + place] = row;
@@ -217,9 +220,10 @@ template <int many> struct Entries {
   DEVICE_MEMBER Entries(const dv_up_arguments &a, int *own)
       : a(a), own(own), early(a.bits || !a.neurons.count || a.neurons.early), count(0) {}
 
-  /// Finds the block's entries among bits, if that is where they are; the block comes together.
+  /// Finds the block's entries among bits, if that is where they are; the block comes together. Where a warp
+  /// has four entries threads are few, and each has four words at a time.
   DEVICE_MEMBER void find() {
-    if (a.bits) count = walk_bits<1>(at<int>(a.bits), a.neurons.all, EntryTaker<many>{own, 0, 0, 0});
+    if (a.bits) count = walk_bits<many>(at<int>(a.bits), a.neurons.all, EntryTaker<many>{own, 0, 0, 0});
   }
   /// The number of an entry that is the block's, which need not be one of those that are chosen.
   DEVICE_MEMBER int number(int i) const {

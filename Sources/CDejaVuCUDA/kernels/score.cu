@@ -208,8 +208,9 @@ DEVICE void score_rows_of(const dv_score_job &job, int block, int token, signed 
   }
 }
 
-/// Shows rows whose bits are set to `taker`, which learns the place of a thread's first one among all; a thread
-/// has `many` words at a time. Returns how many there are; the block comes together.
+/// Shows rows whose bits are set to `taker`, which learns how many a thread has and the place of the first
+/// one among all, and says whether it wants any; a thread has `many` words at a time. Returns how many there
+/// are; the block comes together.
 template <int many, class Taker> DEVICE int walk_bits(const int *bits, int rows, Taker taker) {
   SHARED int scratch[32];
   int words = (rows + 31) / 32, all = 0;
@@ -221,10 +222,10 @@ template <int many, class Taker> DEVICE int walk_bits(const int *bits, int rows,
       own[k] = first + k < words ? (u32)fresh(bits + first + k) : 0;
       count += __popc(own[k]);
     }
-    taker.start(all + sum_before(count, scratch, &total));
+    bool takes = taker.start(all + sum_before(count, scratch, &total), count);
     all += total;
 #pragma unroll
-    for (int k = 0; k < many; k++)
+    for (int k = 0; k < many && takes; k++)
       for (u32 left = own[k]; left; left &= left - 1)
         taker.take(32 * (first + k) + __popc((left & (0u - left)) - 1));
     __syncthreads();
@@ -235,7 +236,10 @@ template <int many, class Taker> DEVICE int walk_bits(const int *bits, int rows,
 /// Writes rows behind each other.
 struct ListTaker {
   int *list, next;
-  DEVICE_MEMBER void start(int place) { next = place; }
+  DEVICE_MEMBER bool start(int place, int) {
+    next = place;
+    return true;
+  }
   DEVICE_MEMBER void take(int row) { list[next++] = row; }
 };
 
