@@ -128,6 +128,15 @@ DEVICE void ask_entries(const dv_up_arguments &a, FourEntries<T> &four, int neur
   four.gate_bias = a.gate_bias ? at<float>(a.gate_bias)[four.neuron] : 0.0f;
 }
 
+/// Asks for what is left of a warp's first entries' rows, so that a short launch has all of them on their
+/// way at once.
+template <class T>
+DEVICE void fetch_entries(const dv_up_arguments &a, const FourEntries<T> &four, int many, int lane) {
+  const int asked = 64 * 4 * row_steps;
+  int bytes = (a.rows_per_neuron - 1) * a.row_stride - asked;
+  if (lane < least(many, 4) && bytes > 0) fetch_pieces(first_row<T>(a, four.neuron) + asked, bytes);
+}
+
 /// A lane's entry's value.
 template <class T>
 DEVICE float raise_entries(const dv_up_arguments &a, FourEntries<T> &four, const void *x, int lane,
@@ -160,6 +169,7 @@ template <class T> DEVICE void raise_coded_neurons(const dv_up_arguments &a) {
   entries.read_count();
   int count = entries.count;
   ask_entries(a, four, neuron, i, count, lane);
+  if (a.bits) fetch_entries(a, four, count - i, lane);
   if (entries.early) await_inputs();
   if (entries.early) copy_pieces(x, a.x, Vector<T>::pieces(a.width));
   await_copies();
