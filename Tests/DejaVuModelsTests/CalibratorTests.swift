@@ -105,6 +105,7 @@ struct CalibratorTests {
     let found = try calibrate(options(.perplexityIncrease(0.05)))
     let plan = found.sparsity.plan
     #expect(found.damage.perplexityIncrease <= 0.05)
+    #expect(found.damage.divergence <= 0.05, "a few lucky tokens are not what a plan costs")
     #expect(plan.measured["perplexity_increase"] == found.damage.perplexityIncrease)
     #expect(found.confirmation.tokens == text.windows[0].count - 1)
     #expect(abs(found.confirmation.lossIncrease - found.damage.windowIncreases[0]) < 0.01)

@@ -183,7 +183,7 @@ package final class Calibrator {
       }
       // What all windows cost, corrected by what decoding the first of them changes.
       let (allowed, change) = (logarithm(1 + increase), confirmation.change(from: found.damage))
-      if found.damage.lossIncrease + change <= allowed {
+      if found.damage.cost + change <= allowed {
         return finished(found.sparsity, found.damage, confirmation, search.slots)
       }
       cap = min(1 - 1.1 * change / allowed, 0.9 * cap)

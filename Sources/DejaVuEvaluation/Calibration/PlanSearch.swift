@@ -141,14 +141,14 @@ struct PlanSearch {
     guard !target.isDensity else {
       return best.map { distance(found.damage) < distance($0.damage) } ?? true
     }
-    guard found.damage.lossIncrease <= allowed * 0.97 else { return false }
+    guard found.damage.cost <= allowed * 0.97 else { return false }
     return best.map { found.setting.budget > $0.setting.budget } ?? true
   }
 
   private func isClose(_ damage: Damage, _ allowed: Double) -> Bool {
     target.isDensity
       ? distance(damage) < 0.004
-      : (0.88 * allowed...0.97 * allowed).contains(damage.lossIncrease)
+      : (0.88 * allowed...0.97 * allowed).contains(damage.cost)
   }
 
   private func correct(_ setting: inout Setting, _ damage: Damage, _ allowed: Double) {
@@ -157,7 +157,7 @@ struct PlanSearch {
     }
     switch target {
     case .perplexityIncrease:
-      setting.budget *= factor(0.93 * allowed, damage.lossIncrease)
+      setting.budget *= factor(0.93 * allowed, damage.cost)
     case .density(let asked):
       setting.neurons *= factor(asked, damage.tally.density(of: engine.model))
     case .densities(let neurons, let heads):
