@@ -103,8 +103,9 @@ extension MeasuredCompetitor {
     return (masses + densities).map { candidate(above: $0, rule: rule, costs: costs) }
   }
 
-  /// Shares of the mass that candidates miss, of which a few are measured. The least are for losses of
-  /// hundredths of a per cent.
+  /// Shares of the mass that candidates miss, of which a few are measured.
+  ///
+  /// The least are for losses of hundredths of a per cent.
   static let grid: [Double] = (0...76).map { power(10, -3.8 + 0.05 * Double($0)) }
 
   private func candidate(
