@@ -23,9 +23,8 @@ package struct Damage: Hashable, Sendable {
 
   /// What a plan is held to, nats: the greater of both.
   ///
-  /// On a few thousand tokens the loss scatters by more
-  /// than the least losses that are asked for; the divergence, which is what a longer text loses on
-  /// average, hardly does.
+  /// On a few thousand tokens the loss scatters by more than the least losses that are asked for; the
+  /// divergence, which is what a longer text loses on average, hardly does.
   package var cost: Double { max(lossIncrease, divergence) }
 
   /// Relative increase of perplexity.
