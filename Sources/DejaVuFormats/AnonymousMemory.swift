@@ -10,7 +10,7 @@ package import DejaVuCore
 
 /// Fresh zeroed memory on huge pages where the system grants them.
 ///
-/// Huge pages are worth 10 to 20 % on scattered rows and cannot be had for a mapped file.
+/// Huge pages are worth 10 to 20 % on scattered rows; a mapped file has them on few systems.
 package final class AnonymousMemory: @unchecked Sendable {
   // Safe to share: writers fill disjoint ranges before any reader exists.
   package let base: UnsafeMutableRawPointer
