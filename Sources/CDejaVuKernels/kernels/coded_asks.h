@@ -49,3 +49,8 @@ static inline void ask_for_rest(const coded_asks *asks, const coded_shape *s, si
       if (asks->also) __builtin_prefetch(asks->also[r] + at, 0, 2);
     }
 }
+
+/// Asks for what lies behind the codes of a row that memory follows by itself, to the nearest cache.
+static inline void ask_behind_codes(const uint8_t *row, const coded_shape *s) {
+  for (size_t at = s->code_bytes; at < s->row_bytes; at += 64) __builtin_prefetch(row + at, 0, 3);
+}

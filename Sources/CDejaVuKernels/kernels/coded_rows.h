@@ -121,8 +121,7 @@ static inline const uint8_t *run_row(const coded_run *run, size_t r) {
 /// Products of a run one row at a time: only what lies behind the codes is asked for.
 static void dot_run(float *y, const coded_run *run, const coded_vector *x, const coded_shape *s) {
   for (size_t r = 0; r < run->count; r++) {
-    const uint8_t *later = run_row(run, r + 2);
-    for (size_t at = s->code_bytes; at < s->row_bytes; at += 64) __builtin_prefetch(later + at, 0, 3);
+    ask_behind_codes(run_row(run, r + 2), s);
     dot_one(y + r, run->first + r * run->stride, x, s);
   }
 }

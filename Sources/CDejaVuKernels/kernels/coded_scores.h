@@ -27,9 +27,8 @@ CODED_INLINE const uint8_t *scored_row(const coded_scoring *c, size_t r) {
 
 static void score_alone(const coded_scoring *c, size_t first, size_t end) {
   for (size_t r = first; r < end; r++) {
-    const uint8_t *row = scored_row(c, r), *later = row + 2 * c->w->stride;
-    for (size_t at = c->shape.code_bytes; at < c->shape.row_bytes; at += 64)
-      __builtin_prefetch(later + at, 0, 3);
+    const uint8_t *row = scored_row(c, r);
+    ask_behind_codes(row + 2 * c->w->stride, &c->shape);
     float y;
     dot_some(&y, &row, &c->x, &c->shape, (coded_asks){NULL, NULL, NULL}, 8, DEJAVU_GROUP, 1, 1);
     store_score(c, r, y);
