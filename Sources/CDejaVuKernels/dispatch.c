@@ -9,7 +9,8 @@ static int has_avx2(void) {
          __builtin_cpu_supports("f16c");
 }
 /// AVX-512 for products and the cache; weight rows stream faster in 256-bit vectors, whose loops
-/// do not run away from the hardware prefetcher (kernels/stream.h).
+/// do not run away from the hardware prefetcher (kernels/stream.h), and rows here and there in step
+/// (kernels/in_step.h), with the same sums.
 static dejavu_kernels avx512_tables[2];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -19,9 +20,9 @@ static void merge_tables(void) {
     avx512_tables[i] = *wide[i];
     for (int type = 0; type < DEJAVU_DTYPES; type++) {
       dejavu_row_kernels *rows = &avx512_tables[i].rows[type];
-      rows->dot_rows = dejavu_table_avx2.rows[type].dot_rows;
+      rows->dot_rows = dejavu_in_step[type].dot_rows;
       rows->axpy_rows = dejavu_table_avx2.rows[type].axpy_rows;
-      rows->mlp_rows = dejavu_table_avx2.rows[type].mlp_rows;
+      rows->mlp_rows = dejavu_in_step[type].mlp_rows;
     }
   }
 }

@@ -11,7 +11,16 @@
 #include "isa/codes_avx512.h"
 #define HAS_CODES 1
 #include "kernels/instantiate.h"
+
+/// Rows of an MLP that are read in step, and their columns at a time; rows and tokens of a projection.
+enum { ABREAST = 8, STEP = 2 * VW, STEP_ROWS = 4, STEP_TOKENS = 3 };
+/// Columns from those that are multiplied to those that are asked for: 1.5 KiB of half-precision weights.
+static inline size_t asked_columns(size_t d) { return d < 24 * STEP ? d : 24 * STEP; }
+
+#include "kernels/instantiate_in_step.h"
 #pragma clang attribute pop
 
 const dejavu_kernels dejavu_table_avx512 = KERNEL_TABLE(DEJAVU_AVX512, "AVX-512");
+const dejavu_rows_in_step dejavu_in_step[DEJAVU_DTYPES] = {
+    IN_STEP_KERNELS(f32), IN_STEP_KERNELS(f16), IN_STEP_KERNELS(bf16)};
 #endif

@@ -65,7 +65,8 @@ typedef struct {
   const float *_Nullable down_norms;
   /// Non-zero: rows are scattered, so rows ahead in the list are prefetched into L2.
   int32_t scattered;
-  /// Non-zero: the down row is prefetched with the up row, not once the activation is known.
+  /// Non-zero: the down row is prefetched with the up row, not once the activation is known. Rows in step
+  /// do without: their down rows are known a pass ahead.
   int32_t prefetches_down;
   /// Scales of coded down rows, where neurons share them.
   dejavu_scale_rows down_scales;

@@ -42,12 +42,17 @@ static inline vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
 static inline vf vround(vf a) { return _mm512_roundscale_ps(a, 0); }
 /// a · 2^n for integral n.
 static inline vf vscale2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
-static inline float vsum(vf a) {
-  __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+static inline __m256 vhalves(vf a) {
+  return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+}
+static inline float vsum_half(__m256 half) {
   __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
   quarter = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
   return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
 }
+static inline float vsum(vf a) { return vsum_half(vhalves(a)); }
+/// The sum of four 256-bit accumulators that lie in two vectors, as such vectors add them up.
+static inline float vsum_pair(vf a, vf b) { return vsum_half(_mm256_add_ps(vhalves(a), vhalves(b))); }
 static inline float vmaxall(vf a) { return _mm512_reduce_max_ps(a); }
 
 static inline void vtranspose(vf r[16]) {
