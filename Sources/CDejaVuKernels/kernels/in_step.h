@@ -104,17 +104,17 @@ static inline void NAME(add_eight)(NAME(waiting) *waiting, float *acc, size_t d,
   }
 }
 
-/// Adds all that wait; behind the eight oldest there are seven at most.
+/// Adds all that wait, fifteen rows at most. Where eight are not full the last one stands in, times zero.
 static inline void NAME(add_rest)(NAME(waiting) *waiting, float *acc, size_t d) {
-  const ELEM *next[ABREAST];
-  for (size_t j = 0, last = waiting->count - 1; waiting->count > ABREAST && j < ABREAST; j++)
-    next[j] = waiting->rows[ABREAST + j < last ? ABREAST + j : last];
-  if (waiting->count >= ABREAST)
-    NAME(add_eight)(waiting, acc, d, waiting->count > ABREAST ? next : waiting->rows);
-  size_t j = 0;
-  for (; j + 4 <= waiting->count; j += 4)
-    NAME(axpy_four)(acc, waiting->rows + j, waiting->a + j, d, waiting->rows + j);
-  for (; j < waiting->count; j++) NAME(axpy)(acc, waiting->rows[j], waiting->a[j], d, NULL, 0);
+  if (waiting->count == 0) return;
+  size_t last = waiting->count - 1, rest = last / ABREAST * ABREAST;
+  for (size_t j = waiting->count; j < 2 * ABREAST; j++) {
+    waiting->rows[j] = waiting->rows[last];
+    waiting->a[j] = 0;
+  }
+  const ELEM *const *rows = waiting->rows + rest;
+  if (rest > 0) NAME(axpy_step)(acc, waiting->rows, waiting->a, d, rows);
+  NAME(axpy_step)(acc, rows, waiting->a + rest, d, rows);
 }
 
 /// Products of eight rows with the job's vector.
