@@ -49,21 +49,31 @@ DEVICE u16 narrow_bf16(float value) {
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
   return bits;
 }
+/// Weights leave the second-level cache first, so that what every layer writes, reads and runs stays there. The
+/// policy is what `createpolicy` gives on such cards: a constant takes no register.
+enum : u64 { leaves_first = 0x12f0000000000000 };
+#if __CUDA_ARCH__ >= 900
+#define POLICY ".L2::cache_hint"
+#define BY(operand) ", " operand
+#else
+#define POLICY
+#define BY(operand)
+#endif
 /// A load of weights: read once, so the first-level cache keeps nothing.
 DEVICE Quad stream(const void *from) {
   Quad quad;
   // Volatile: what is asked for before inputs are there must not be put off until behind it.
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm volatile("ld.global.nc.L1::no_allocate" POLICY ".v4.u32 {%0, %1, %2, %3}, [%4]" BY("%5") ";"
       : "=r"(quad.w[0]), "=r"(quad.w[1]), "=r"(quad.w[2]), "=r"(quad.w[3])
-      : "l"(from));
+      : "l"(from), "l"((u64)leaves_first));
   return quad;
 }
 /// The same where `reads`; else `quad` stays as it is.
 DEVICE void stream_if(Quad &quad, const void *from, bool reads) {
   asm volatile("{ .reg .pred reads; setp.ne.u32 reads, %5, 0;\n"
-      "@reads ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+      "@reads ld.global.nc.L1::no_allocate" POLICY ".v4.u32 {%0, %1, %2, %3}, [%4]" BY("%6") "; }"
       : "+r"(quad.w[0]), "+r"(quad.w[1]), "+r"(quad.w[2]), "+r"(quad.w[3])
-      : "l"(from), "r"((u32)reads));
+      : "l"(from), "r"((u32)reads), "l"((u64)leaves_first));
 }
 /// The address `units` of 16 bytes behind another, by one instruction.
 DEVICE const char *step_to(const char *from, u32 units) {
@@ -73,7 +83,9 @@ DEVICE const char *step_to(const char *from, u32 units) {
 }
 DEVICE f16 stream_half(const f16 *from) {
   f16 half;
-  asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(half.bits) : "l"(from));
+  asm volatile("ld.global.nc" POLICY ".u16 %0, [%1]" BY("%2") ";"
+      : "=h"(half.bits)
+      : "l"(from), "l"((u64)leaves_first));
   return half;
 }
 /// Waits until all that earlier launches wrote can be seen; before it a kernel may read only what
@@ -145,7 +157,9 @@ DEVICE float await_marked(const u64 *from) {
 }
 DEVICE u32 stream_word(const void *from) {
   u32 word;
-  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(word) : "l"(from));
+  asm volatile("ld.global.nc" POLICY ".u32 %0, [%1]" BY("%2") ";"
+      : "=r"(word)
+      : "l"(from), "l"((u64)leaves_first));
   return word;
 }
 /// Four of the eight bytes of two words, by the nibbles of `which`.
@@ -370,25 +384,6 @@ DEVICE float activated(float x, int kind) {
   case act_silu: return x / (1 + expf(-x));
   default: return x;
   }
-}
-
-/// What a block must know of a step before it knows its work, read once.
-struct Known { int count, position; };
-
-/// By the whole block, which waits.
-DEVICE Known read_known(const dv_choice &choice, dv_address positions) {
-  SHARED int known[2];
-  if (threadIdx.x == 0) known[0] = choice.count ? fresh(at<int>(choice.count)) : choice.all;
-  if (threadIdx.x == 32 && positions) known[1] = fresh(at<int>(positions));
-  __syncthreads();
-  return {known[0], positions ? known[1] : 0};
-}
-
-DEVICE int chosen_count(const dv_choice &choice, int token) {
-  return choice.count ? fresh(at<int>(choice.count) + token) : choice.all;
-}
-DEVICE int chosen_row(const dv_choice &choice, int token, int entry) {
-  return choice.list ? fresh(at<int>(choice.list) + (i64)token * choice.stride + entry) : entry;
 }
 
 /// Makes one kernel per stored type of weights.

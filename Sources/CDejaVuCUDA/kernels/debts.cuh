@@ -5,6 +5,25 @@
 #define CACHE f16
 #endif
 
+/// What a block must know of a step before it knows its work, read once.
+struct Known { int count, position; };
+
+/// By the whole block, which waits.
+DEVICE Known read_known(const dv_choice &choice, dv_address positions) {
+  SHARED int known[2];
+  if (threadIdx.x == 0) known[0] = choice.count ? fresh(at<int>(choice.count)) : choice.all;
+  if (threadIdx.x == 32 && positions) known[1] = fresh(at<int>(positions));
+  __syncthreads();
+  return {known[0], positions ? known[1] : 0};
+}
+
+DEVICE int chosen_count(const dv_choice &choice, int token) {
+  return choice.count ? fresh(at<int>(choice.count) + token) : choice.all;
+}
+DEVICE int chosen_row(const dv_choice &choice, int token, int entry) {
+  return choice.list ? fresh(at<int>(choice.list) + (i64)token * choice.stride + entry) : entry;
+}
+
 /// Whether a layer computes what all of its groups owe at this position.
 DEVICE bool settles_all(int window, int position, int turn) {
   return window == 0 || (position + 1 + turn) % window == 0;

@@ -41,7 +41,9 @@ DEVICE int word_group(int half, int b) {
 /// Asks for whole pieces of 16 bytes that will be read soon, on cards that overlap launches.
 DEVICE void fetch_pieces(const void *from, u32 bytes) {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+  asm volatile("cp.async.bulk.prefetch.L2.global" POLICY " [%0], %1" BY("%2") ";" ::"l"(from), "r"(bytes),
+               "l"((u64)leaves_first)
+               : "memory");
 #endif
 }
 #endif
