@@ -9,11 +9,15 @@ DEVICE void moments_of_tiles(const dv_prepare_job &job, const float *tiles, int 
                              float *scale) {
   int lane = threadIdx.x % 32, count = (job.width + tile_width - 1) / tile_width;
   float sum = 0, squares = 0;
+#pragma unroll 4
   for (int t = lane; t < count; t += 32) sum += tiles[2 * t];
   if (job.norm.kind == 1) *mean = warp_sum(sum) / job.width;
+#pragma unroll 4
   for (int t = lane; t < count; t += 32) {
-    float many = least(tile_width, job.width - t * tile_width);
-    float apart = tiles[2 * t] / many - *mean;
+    int many = least(tile_width, job.width - t * tile_width);
+    // Many blocks wait for this, and few tiles are not whole: those alone are divided.
+    float own = many == tile_width ? tiles[2 * t] * (1.0f / tile_width) : tiles[2 * t] / many;
+    float apart = own - *mean;
     squares += fmaf(many * apart, apart, tiles[2 * t + 1]);
   }
   *scale = scale_of(job, warp_sum(squares));
