@@ -10,14 +10,14 @@
 #include "isa/vector_avx512.h"
 #include "isa/codes_avx512.h"
 #define HAS_CODES 1
-#include "kernels/instantiate.h"
 
 /// Rows of an MLP that are read in step, and their columns at a time; rows and tokens of a projection.
 enum { ABREAST = 8, STEP = 2 * VW, STEP_ROWS = 4, STEP_TOKENS = 3 };
 /// Columns from those that are multiplied to those that are asked for: 1.5 KiB of half-precision weights.
 static inline size_t asked_columns(size_t d) { return d < 24 * STEP ? d : 24 * STEP; }
 
-#include "kernels/instantiate_in_step.h"
+#define HAS_ROWS_IN_STEP 1
+#include "kernels/instantiate.h"
 #pragma clang attribute pop
 
 const dejavu_kernels dejavu_table_avx512 = KERNEL_TABLE(DEJAVU_AVX512, "AVX-512");

@@ -1,14 +1,10 @@
 // Where the coded rows of a neuron lie.
 
-static inline size_t coded_neuron(const dejavu_mlp_job *job, size_t entry) {
-  return job->list ? (size_t)job->list[entry] : entry;
-}
-
 static inline const uint8_t *coded_row(const dejavu_mlp_job *job, size_t entry, size_t row) {
   size_t first = job->nested ? job->nested->low_bytes : job->row_stride;
   size_t others = job->gated ? 2 : 1;
   const uint8_t *neuron = (const uint8_t *)job->bundle +
-                          coded_neuron(job, entry) * (first + others * job->row_stride);
+                          neuron_at(job, entry) * (first + others * job->row_stride);
   return row == 0 ? neuron : neuron + first + (row - 1) * job->row_stride;
 }
 

@@ -66,7 +66,7 @@ static void nested_firsts(float y[CODED_QUAD], const dejavu_mlp_job *job,
   const uint8_t *high[CODED_QUAD];
   for (size_t i = 0; i < CODED_QUAD; i++)
     high[i] = (const uint8_t *)n->high +
-              coded_neuron(job, entry + i < end ? entry + i : end - 1) * n->high_stride;
+              neuron_at(job, entry + i < end ? entry + i : end - 1) * n->high_stride;
   nested_quad(y, high, low, x);
 }
 
@@ -96,7 +96,7 @@ static void coded_activations(float a[CODED_QUAD], const dejavu_mlp_job *job,
     dot_quad(up, rows, x, s, ahead, rows);
   }
   for (size_t i = 0; i < CODED_QUAD; i++) {
-    size_t neuron = coded_neuron(job, entry + i < end ? entry + i : end - 1);
+    size_t neuron = neuron_at(job, entry + i < end ? entry + i : end - 1);
     a[i] = finish_f32(job, neuron, gate[i], job->gated ? up[i] : gate[i]);
   }
 }
@@ -109,7 +109,7 @@ static void coded_note(coded_pending *pending, const dejavu_mlp_job *job, const 
   for (size_t i = 0; i < CODED_QUAD && entry + i < end; i++) {
     if (is_skipped_f32(job, entry + i, a[i])) continue;
     const uint8_t *shared = NULL;
-    size_t neuron = coded_neuron(job, entry + i);
+    size_t neuron = neuron_at(job, entry + i);
     if (s->shared) shared = shared_row(job->down_scales, neuron);
     if (shared != pending->last) {
       ask_for_shared(shared, s);

@@ -132,13 +132,6 @@ static inline void NAME(eight_rows)(const ELEM *rows[ABREAST], const dejavu_mlp_
     rows[j] = NAME(asked_row)(job, entry + j < end ? entry + j : end - 1);
 }
 
-/// Whether a gate is closed for good, which makes the product zero whatever the up row says.
-static inline int NAME(is_closed)(const dejavu_mlp_job *job, size_t entry, float gate) {
-  size_t neuron = job->list ? (size_t)job->list[entry] : entry;
-  return job->skips &&
-         activate_one(gate + (job->gate_bias ? job->gate_bias[neuron] : 0), job->activation) == 0;
-}
-
 /// Up products of the `n` neurons from `entry` on whose gates are open.
 static inline void NAME(open_ups)(const dejavu_mlp_job *job, size_t entry, size_t n, const float gate[ABREAST],
                                   float up[ABREAST], const ELEM *const rows[ABREAST],
@@ -147,7 +140,7 @@ static inline void NAME(open_ups)(const dejavu_mlp_job *job, size_t entry, size_
   size_t place[ABREAST], open = 0, step = job->row_stride / sizeof(ELEM);
   for (size_t j = 0; j < n; j++) {
     up[j] = 0;
-    if (!NAME(is_closed)(job, entry + j, gate[j])) place[open] = j, ups[open++] = rows[j] + step;
+    if (!NAME(is_closed)(job, neuron_at(job, entry + j), gate[j])) place[open] = j, ups[open++] = rows[j] + step;
   }
   if (open == 0) return;
   for (size_t j = open; j < ABREAST; j++) ups[j] = ups[open - 1];
@@ -177,7 +170,7 @@ static size_t NAME(mlp_in_step)(const dejavu_mlp_job *job, size_t first, size_t 
     }
     if (adds) NAME(add_eight)(&waiting, acc, d, ahead);
     for (size_t j = 0; j < n; j++) {
-      size_t neuron = job->list ? (size_t)job->list[entry + j] : entry + j;
+      size_t neuron = neuron_at(job, entry + j);
       float a = NAME(finish)(job, neuron, job->gated ? gate[j] : 0, up[j]);
       if (NAME(is_skipped)(job, entry + j, a)) continue;
       waiting.rows[waiting.count] = NAME(bundle_row)(job, entry + j, kinds - 1);

@@ -11,7 +11,11 @@
 #define LOADV vload
 #define STOREV vstore
 #define NAME(base) base##_f32
+#define TYPE DEJAVU_F32
 #include "stream.h"
+#ifdef HAS_ROWS_IN_STEP
+#include "in_step.h"
+#endif
 #include "cache.h"
 #include "gemm.h"
 #ifdef HAS_BF16_PRODUCTS
@@ -21,12 +25,17 @@
 #undef LOADV
 #undef STOREV
 #undef NAME
+#undef TYPE
 
 #define ELEM uint16_t
 #define LOADV vload_f16
 #define STOREV vstore_f16
 #define NAME(base) base##_f16
+#define TYPE DEJAVU_F16
 #include "stream.h"
+#ifdef HAS_ROWS_IN_STEP
+#include "in_step.h"
+#endif
 #include "cache.h"
 #include "gemm.h"
 #ifdef HAS_BF16_PRODUCTS
@@ -35,11 +44,16 @@
 #undef LOADV
 #undef STOREV
 #undef NAME
+#undef TYPE
 
 #define LOADV vload_bf16
 #define STOREV vstore_bf16
 #define NAME(base) base##_bf16
+#define TYPE DEJAVU_BF16
 #include "stream.h"
+#ifdef HAS_ROWS_IN_STEP
+#include "in_step.h"
+#endif
 #include "cache.h"
 #include "gemm.h"
 #ifdef HAS_BF16_PRODUCTS
@@ -68,6 +82,9 @@
     .widen = widen_##suffix, .narrow = narrow_##suffix, .gemm = gemm_##suffix,                  \
     .gemm_bf16 = BF16_KERNEL(gemm_bf16_##suffix)                                                \
   }
+
+#define IN_STEP_KERNELS(suffix) \
+  { .dot_rows = dot_rows_in_step_##suffix, .mlp_rows = mlp_rows_in_step_##suffix }
 
 #define KERNEL_TABLE(isa_value, isa_name)                                                       \
   {                                                                                             \

@@ -14,6 +14,11 @@ static inline void prefetch_row(const void *p, size_t bytes) { prefetch_span(p, 
 /// Whether vector and accumulator, in float32, crowd a 32 KiB L1 cache.
 static inline int crowds_cache(size_t d) { return d >= 3072; }
 
+/// The neuron of an entry of a job's list.
+static inline size_t neuron_at(const dejavu_mlp_job *job, size_t entry) {
+  return job->list ? (size_t)job->list[entry] : entry;
+}
+
 static inline float activate_one(float x, int32_t activation) {
   switch (activation) {
     case DEJAVU_RELU: return x < 0 ? 0 : x;  // NaN stays NaN

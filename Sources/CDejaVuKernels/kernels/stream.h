@@ -137,7 +137,7 @@ static void NAME(axpy_rows)(float *acc, const void *w, size_t w_stride, const fl
 }
 
 static inline const ELEM *NAME(bundle_row)(const dejavu_mlp_job *job, size_t entry, size_t row) {
-  size_t neuron = job->list ? (size_t)job->list[entry] : entry;
+  size_t neuron = neuron_at(job, entry);
   size_t rows = job->gated ? 3 : 2;
   return (const ELEM *)((const char *)job->bundle + (neuron * rows + row) * job->row_stride);
 }
@@ -145,7 +145,7 @@ static inline const ELEM *NAME(bundle_row)(const dejavu_mlp_job *job, size_t ent
 /// Whether a neuron with this activation leaves its down row unread.
 static inline int NAME(is_skipped)(const dejavu_mlp_job *job, size_t entry, float a) {
   if (!job->skips) return 0;
-  size_t neuron = job->list ? (size_t)job->list[entry] : entry;
+  size_t neuron = neuron_at(job, entry);
   float size = job->down_norms ? a * job->down_norms[neuron] : a;
   return size <= job->threshold && size >= -job->threshold;
 }
@@ -158,17 +158,21 @@ static inline float NAME(finish)(const dejavu_mlp_job *job, size_t neuron, float
   return activate_one(gate, job->activation) * up;
 }
 
+/// Whether a gate's product closes it for good, which makes a neuron zero whatever its up row says.
+static inline int NAME(is_closed)(const dejavu_mlp_job *job, size_t neuron, float gate) {
+  gate += job->gate_bias ? job->gate_bias[neuron] : 0;
+  return job->skips && activate_one(gate, job->activation) == 0;
+}
+
 /// act(up · x + b) of one neuron, or act(gate · x + b_g) · (up · x + b_u), while lines of two
 /// other rows are prefetched.
 static inline float NAME(neuron)(const dejavu_mlp_job *job, size_t entry, const ELEM *p0,
                                  const ELEM *p1) {
-  size_t neuron = job->list ? (size_t)job->list[entry] : entry, d = job->d;
+  size_t neuron = neuron_at(job, entry), d = job->d;
   const ELEM *row = NAME(bundle_row)(job, entry, 0);
   float first = NAME(dot_fetching)(row, job->x, d, p0, p1);
   if (!job->gated) return NAME(finish)(job, neuron, 0, first);
-  // A gate that is closed for good makes the product zero whatever the up row says.
-  float gate = activate_one(first + (job->gate_bias ? job->gate_bias[neuron] : 0), job->activation);
-  if (job->skips && gate == 0) return 0;
+  if (NAME(is_closed)(job, neuron, first)) return 0;
   size_t next = job->row_stride / sizeof(ELEM);
   return NAME(finish)(job, neuron, first, NAME(dot_fetching)(row + next, job->x, d, p0 + next, row));
 }
@@ -176,7 +180,7 @@ static inline float NAME(neuron)(const dejavu_mlp_job *job, size_t entry, const 
 /// The same as part of one stream; `down` is the row that follows the neuron's own.
 static inline float NAME(neuron_streaming)(const dejavu_mlp_job *job, size_t entry,
                                            const ELEM *down, size_t lines) {
-  size_t neuron = job->list ? (size_t)job->list[entry] : entry, d = job->d;
+  size_t neuron = neuron_at(job, entry), d = job->d;
   const ELEM *row = NAME(bundle_row)(job, entry, 0);
   if (!job->gated)
     return NAME(finish)(job, neuron, 0, NAME(dot)(row, job->x, d, down, lines));
@@ -256,7 +260,7 @@ static inline void NAME(drop_rest)(const NAME(pending) *pending, float *acc, siz
 /// The row of a neuron that is asked for, and with it what else it needs and would wait for.
 static inline const ELEM *NAME(asked_row)(const dejavu_mlp_job *job, size_t entry) {
   if (job->up_bias)
-    __builtin_prefetch(job->up_bias + (job->list ? (size_t)job->list[entry] : entry), 0, 3);
+    __builtin_prefetch(job->up_bias + neuron_at(job, entry), 0, 3);
   return NAME(bundle_row)(job, entry, 0);
 }
 
@@ -368,7 +372,7 @@ static size_t NAME(mlp_quads)(const dejavu_mlp_job *job, size_t first, size_t co
     }
     asked = pending.count;
     for (size_t j = 0; j < n; j++) {
-      size_t neuron = job->list ? (size_t)job->list[entry + j] : entry + j;
+      size_t neuron = neuron_at(job, entry + j);
       float a = NAME(finish)(job, neuron, gate[j], job->gated ? up[j] : gate[j]);
       if (NAME(is_skipped)(job, entry + j, a)) continue;
       pending.rows[pending.count] = NAME(bundle_row)(job, entry + j, kinds - 1);
